@@ -1,0 +1,185 @@
+"""Compilation: loops specialised for a kernel, a disk cache that cannot go stale, and threads that cannot hang.
+
+Numba's own disk cache looks at one source file only: a change in a helper of another module would silently
+run the old code. Here every cache folder is named after a hash of *all* kernel sources and of the compiler's versions.
+Old folders are removed when they have not been used for a month.
+
+Environment variables: ``RLOPS_CACHE_DIR`` says where compiled code is kept (default: ``~/.cache/rlops``);
+``RLOPS_THREADS`` limits the threads of one batch (default: all cores; 1 in worker processes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+import time
+import types
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# A spinning barrier makes two processes on the same cores slow each other by two orders of magnitude.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+import rlops.errors
+
+PARALLEL_LOCK = threading.Lock()
+"""Held around parallel regions: one of Numba's threading layers aborts when two threads enter."""
+
+_PACKAGE = Path(rlops.errors.__file__).parent
+_UNUSED_S = 30 * 24 * 3600
+_forked = False
+
+
+def _after_fork() -> None:
+    """Remember that this process is a fork: OpenMP ends a child that enters a parallel region."""
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def usable_threads() -> int:
+    """Return how many threads one batch may use in this process.
+
+    One in forked children and in worker processes (several batches on the same cores would fight at every
+    barrier), else the number of cores, limited by ``RLOPS_THREADS``.
+    """
+    if _forked or numba.config.DISABLE_JIT:
+        return 1
+    asked = os.environ.get("RLOPS_THREADS")
+    if asked is not None:
+        if not asked.isdigit() or int(asked) < 1:
+            raise rlops.errors.InvalidValue(
+                f"RLOPS_THREADS must be a whole number of at least 1, got {asked!r}. Unset it to use all cores."
+            )
+        return min(int(asked), numba.config.NUMBA_NUM_THREADS)
+    if multiprocessing.parent_process() is not None:
+        return 1
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+@cache
+def source_stamp(*folders: Path) -> str:
+    """Return a hash of the environment sources in ``folders`` and of everything that changes the machine code."""
+    digest = hashlib.sha256()
+    versions = (sys.version, numba.__version__, np.__version__, llvmlite.__version__)
+    digest.update(repr(versions).encode())
+    for folder in (_PACKAGE / "envs", *folders):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(str(path.relative_to(folder)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder(stamp: str) -> Path | None:
+    """Return the folder for compiled code of one ``stamp``, or None (with one warning) if none can be written."""
+    root = Path(os.environ.get("RLOPS_CACHE_DIR") or Path.home() / ".cache" / "rlops")
+    folder = root / stamp
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}-{threading.get_ident()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        warnings.warn(
+            f"Compiled environments cannot be kept in {root} ({error.strerror}): every process compiles them again. "
+            "Set RLOPS_CACHE_DIR to a writable folder.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    os.utime(folder)
+    _remove_unused(root, folder)
+    return folder
+
+
+def _remove_unused(root: Path, current: Path) -> None:
+    """Remove cache folders of other versions that nobody has used for a month."""
+    for folder in root.iterdir():
+        named_by_stamp = len(folder.name) == 16 and folder.is_dir() and folder != current
+        if named_by_stamp and time.time() - folder.stat().st_mtime > _UNUSED_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _StampedLocator(_CacheLocator):
+    """Tells Numba's cache to live in the stamped folder; the stamp is in its name, so none is compared."""
+
+    def __init__(self, folder: Path):
+        self._folder = str(folder)
+
+    def get_cache_path(self) -> str:
+        return self._folder
+
+    def get_source_stamp(self) -> str:
+        return "in-folder-name"
+
+    def get_disambiguator(self) -> str:
+        return ""
+
+
+def _stamped_cache(function: Callable[..., Any], folder: Path) -> FunctionCache:
+    """Return Numba's disk cache for ``function``, in ``folder``."""
+
+    class Locator(_StampedLocator):
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: Any) -> _StampedLocator:
+            return cls(folder)
+
+    class Impl(CompileResultCacheImpl):
+        _locator_classes = [Locator]  # noqa: RUF012
+
+    class Cache(FunctionCache):
+        _impl_class = Impl
+
+    return Cache(function)
+
+
+def compiled(function: Callable[..., Any] | None = None, *, parallel: bool = False, sources: Path | None = None) -> Any:
+    """Return ``function`` compiled by Numba with the settings of every kernel and kept on disk.
+
+    Args:
+        function: A module-level function, or one made by :func:`specialised`.
+        parallel: Whether its ``prange`` loops run on threads.
+        sources: Folder of the kernel's sources, if they are not part of rlops.
+    """
+    if function is None:
+        return lambda f: compiled(f, parallel=parallel, sources=sources)
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher = numba.njit(error_model="numpy", nogil=True, parallel=parallel)(function)
+    folder = cache_folder(source_stamp(*([sources] if sources else [])))
+    if folder is not None:
+        dispatcher._cache = _stamped_cache(function, folder)
+    return dispatcher
+
+
+def specialised(function: Callable[..., Any], name: str, **names: Any) -> Any:
+    """Return a copy of a module-level ``function`` in which the globals ``names`` mean something else.
+
+    This is how one loop serves all kernels: the copy refers to a kernel's compiled functions as plain globals. A
+    closure would do the same but never hit the disk cache.
+    """
+    copy = types.FunctionType(
+        function.__code__.replace(co_name=name),
+        {**function.__globals__, **names},
+        name,
+        function.__defaults__,
+    )
+    copy.__qualname__ = name
+    copy.__module__ = function.__module__
+    return copy
+

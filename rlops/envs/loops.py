@@ -1,0 +1,307 @@
+"""The loops over rows, written once: reset, step with autoreset, observe, over any kernel's row functions.
+
+The functions here are templates: the names in capitals and the row functions (``row_reset`` …) are globals that
+:func:`verbs` replaces by a kernel's own before it compiles them. Axes: ``n`` rows, ``k`` observed columns, ``m`` actions,
+``a`` agents.
+
+A row that has ended (``terminated`` or ``truncated``) is moved no further: with ``next_step`` it is reset instead,
+otherwise stepping it is an error.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numba import carray, config, njit, prange, types
+from numba.extending import intrinsic
+
+from rlops.envs.compiling import compiled, specialised
+from rlops.envs.contract import Kernel, parameter_dtype, width
+from rlops.envs.draws import episode_key
+
+ARRAYS = (
+    "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated",
+    "agent_obs", "agent_mask", "agent_reward",
+)  # fmt: skip
+"""The arrays of a batch, in the order of its address table; the table starts with n and len(data)."""
+
+ILLEGAL, ENDED = 1 << 32, 1 << 33
+"""Codes that :func:`step_rows` returns, minus the row; anything else is the number of rows that ended."""
+
+# Replaced by `verbs`; the values here only let the templates be read, linted and typed as a module.
+STATE = PARAMS = DATA = np.dtype([("terms", "f8", (1,))])
+COLUMNS = ACTIONS = AGENTS = AGENT_COLUMNS = AGENT_ACTIONS = 0
+
+
+@njit
+def row_reset(p, s, d):
+    """Stand for a kernel's ``reset``."""
+
+
+@njit
+def row_step(p, s, d, action):
+    """Stand for a kernel's ``step``."""
+
+
+@njit
+def row_step_agents(p, s, d, actions, rewards):
+    """Stand for a kernel's ``step_agents``."""
+
+
+@njit
+def row_nothing(p, s, d, out):
+    """Write nothing: stands for what a kernel does not have."""
+
+
+@njit
+def row_nothing_agent(p, s, d, a, out):
+    """Write nothing for an agent: stands for what a kernel does not have."""
+
+
+row_observe = row_mask = row_out = row_nothing
+row_observe_agent = row_mask_agent = row_nothing_agent
+
+
+@njit
+def first_illegal(actions):
+    """Return the first row whose discrete action is out of range, or -1."""
+    illegal = 0
+    for i in range(actions.shape[0]):
+        illegal += (actions[i] < 0) | (actions[i] >= ACTIONS)
+    if illegal:
+        for i in range(actions.shape[0]):
+            if (actions[i] < 0) | (actions[i] >= ACTIONS):
+                return i
+    return -1
+
+
+@njit
+def none_illegal(actions):
+    """Return -1: a vector action has been checked by the face."""
+    return -1
+
+
+@njit
+def begin_episode(params, base, state, raw, data, i, keep):
+    """Start the next episode of row ``i``; ``keep`` leaves its parameters, else they become the sticky ones."""
+    seed = state[i].seed
+    episode = state[i].episode + 1
+    raw[i, :] = 0
+    state[i].seed = seed
+    state[i].episode = episode
+    state[i].key = episode_key(seed, episode)
+    if not keep:
+        params[i] = base[i]
+    row_reset(params[i], state[i], data)
+
+
+@njit
+def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+               agent_obs, agent_mask, agent_reward, rows, keep):  # fmt: skip
+    """Start the next episode of every row in ``rows`` (n,) bool and write what it observes."""
+    for i in range(state.shape[0]):
+        if rows[i]:
+            begin_episode(params, base, state, raw, data, i, keep)
+            reward[i] = 0.0
+            terminated[i] = False
+            truncated[i] = False
+            row_observe(params[i], state[i], data, obs[i])
+            row_mask(params[i], state[i], data, mask[i])
+            for a in range(AGENTS):
+                row_observe_agent(params[i], state[i], data, a, agent_obs[i, a])
+                row_mask_agent(params[i], state[i], data, a, agent_mask[i, a])
+
+
+@njit
+def observe_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+                 agent_obs, agent_mask, agent_reward, rows, keep):  # fmt: skip
+    """Write what every row in ``rows`` (n,) bool observes, without moving it."""
+    for i in range(state.shape[0]):
+        if rows[i]:
+            row_observe(params[i], state[i], data, obs[i])
+            row_mask(params[i], state[i], data, mask[i])
+            for a in range(AGENTS):
+                row_observe_agent(params[i], state[i], data, a, agent_obs[i, a])
+                row_mask_agent(params[i], state[i], data, a, agent_mask[i, a])
+
+
+@njit
+def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, i, action):
+    """Step row ``i``, or reset it if it has ended; return 1 if it ends with this step."""
+    s = state[i]
+    ended = 0
+    total = 0.0
+    if s.terminated | s.truncated:
+        begin_episode(params, base, state, raw, data, i, False)
+    else:
+        s.terms[:] = 0.0
+        row_step(params[i], s, data, action)
+        s.steps += 1
+        for j in range(s.terms.shape[0]):
+            total += s.terms[j]
+        ended = int(s.terminated | s.truncated)
+    reward[i] = total
+    terminated[i] = s.terminated
+    truncated[i] = s.truncated
+    row_observe(params[i], s, data, obs[i])
+    row_mask(params[i], s, data, mask[i])
+    return ended
+
+
+@njit
+def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+              agent_obs, agent_mask, agent_reward, actions, next_step):  # fmt: skip
+    """Move every row one step; return how many ended, or a negative code if nothing was done."""
+    illegal = first_illegal(actions)
+    if illegal >= 0:
+        return -ILLEGAL - illegal
+    if not next_step:
+        for i in range(state.shape[0]):
+            if state[i].terminated | state[i].truncated:
+                return -ENDED - i
+    ended = 0
+    for i in prange(state.shape[0]):
+        ended += advance_row(
+            params, base, state, raw, data, obs, mask, reward, terminated, truncated, i, actions[i]
+        )
+    return ended
+
+
+@njit
+def step_agents_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+                     agent_obs, agent_mask, agent_reward, actions, next_step):  # fmt: skip
+    """Move every row one step from the agents' actions (n, a), which the face has checked."""
+    for i in range(state.shape[0]):
+        s = state[i]
+        s.terms[:] = 0.0
+        row_step_agents(params[i], s, data, actions[i], agent_reward[i])
+        s.steps += 1
+        terminated[i] = s.terminated
+        truncated[i] = s.truncated
+        for a in range(AGENTS):
+            row_observe_agent(params[i], s, data, a, agent_obs[i, a])
+            row_mask_agent(params[i], s, data, a, agent_mask[i, a])
+    return 0
+
+
+@intrinsic
+def pointer_at(typingctx, address):
+    """Return an address as a pointer that ``carray`` takes."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.uint64), codegen
+
+
+@njit
+def call_at(address, argument, flag):
+    """Call ``ROWS`` on the arrays of the address table: one integer is far cheaper to pass than a dozen arrays."""
+    table = carray(pointer_at(address), (15,), np.uint64)
+    n = np.int64(table[0])
+    return ROWS(
+        carray(pointer_at(table[2]), (n,), PARAMS),
+        carray(pointer_at(table[3]), (n,), PARAMS),
+        carray(pointer_at(table[4]), (n,), STATE),
+        carray(pointer_at(table[5]), (n, STATE_BYTES), np.uint8),
+        carray(pointer_at(table[6]), (np.int64(table[1]),), DATA),
+        carray(pointer_at(table[7]), (n, COLUMNS), np.float32),
+        carray(pointer_at(table[8]), (n, MASKED), np.int8),
+        carray(pointer_at(table[9]), (n,), np.float64),
+        carray(pointer_at(table[10]), (n,), np.bool_),
+        carray(pointer_at(table[11]), (n,), np.bool_),
+        carray(pointer_at(table[12]), (n, AGENTS, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[13]), (n, AGENTS, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[14]), (n, AGENTS), np.float64),
+        argument,
+        flag,
+    )
+
+
+STATE_BYTES = MASKED = 0
+ROWS = step_rows
+
+
+@njit
+def write_rows(params, state, data, rows, out):
+    """Write one kernel output (key figures, context) of every row in ``rows`` into ``out``."""
+    for i in range(state.shape[0]):
+        if rows[i]:
+            row_out(params[i], state[i], data, out[i])
+
+
+@cache
+def verbs(kernel: Kernel) -> SimpleNamespace:
+    """Return a kernel's compiled verbs; compilation happens at their first call.
+
+    ``reset``, ``observe``, ``step``, ``step_parallel`` and ``step_agents`` take ``(address, argument, flag)``, or,
+    when compilation is disabled, the arrays in the order of :data:`ARRAYS` in place of the address.
+    ``kpis`` and ``context`` take ``(params, state, data, rows, out)``.
+    """
+    interpreted = bool(config.DISABLE_JIT)
+    folder = Path(str(kernel.__file__)).parent  # type: ignore[attr-defined]
+    label = str(kernel.__name__).replace(".", "_")  # type: ignore[attr-defined]
+    has = lambda name, default: getattr(kernel, name, default)  # noqa: E731
+    agents = len(has("AGENTS", ()))
+    layout: dict[str, Any] = {
+        "STATE": kernel.STATE,
+        "PARAMS": parameter_dtype(kernel.PARAMETERS),
+        "DATA": has("DATA", NO_DATA),
+        "COLUMNS": width(kernel.OBSERVATION),
+        "MASKED": kernel.ACTION if hasattr(kernel, "mask") else 0,
+        "ACTIONS": kernel.ACTION if isinstance(kernel.ACTION, int) else 0,
+        "STATE_BYTES": kernel.STATE.itemsize,
+        "AGENTS": agents,
+        "AGENT_COLUMNS": width(has("AGENT_OBSERVATION", ())),
+        "AGENT_ACTIONS": has("AGENT_ACTION", 0),
+        "row_reset": kernel.reset,
+        "row_step": kernel.step,
+        "row_observe": kernel.observe,
+        "row_mask": has("mask", row_nothing),
+        "row_step_agents": has("step_agents", row_step_agents),
+        "row_observe_agent": has("observe_agent", row_nothing_agent),
+        "row_mask_agent": has("mask_agent", row_nothing_agent),
+    }
+
+    def inner(function: Any, **names: Any) -> Any:
+        parallel = names.pop("parallel", False)
+        python = getattr(function, "py_func", function)
+        copy = specialised(python, f"{label}_{python.__name__}", **{**layout, **names})
+        return copy if interpreted else njit(error_model="numpy", nogil=True, parallel=parallel)(copy)
+
+    def outer(rows: Any, name: str, parallel: bool = False) -> Any:
+        if interpreted:
+            return rows
+        copy = specialised(call_at.py_func, f"{label}_{name}", **layout, ROWS=rows)
+        return compiled(copy, sources=folder)
+
+    layout["first_illegal"] = inner(first_illegal if isinstance(kernel.ACTION, int) else none_illegal)
+    layout["begin_episode"] = inner(begin_episode)
+    layout["advance_row"] = inner(advance_row)
+    step = has("step_rows", None) or inner(step_rows)
+    step_parallel = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
+
+    def written(name: str) -> Any:
+        copy = specialised(
+            getattr(write_rows, "py_func", write_rows), f"{label}_{name}", **layout, row_out=has(name, row_nothing)
+        )
+        return compiled(copy, sources=folder)
+
+    return SimpleNamespace(
+        reset=outer(inner(reset_rows), "reset"),
+        observe=outer(inner(observe_rows), "observe"),
+        step=outer(step, "step"),
+        step_parallel=outer(step_parallel, "step_parallel"),
+        step_agents=outer(inner(step_agents_rows), "step_agents"),
+        kpis=written("kpis"),
+        context=written("context"),
+        layout=layout,
+    )
+
+
+NO_DATA = np.dtype([("unused", "u1")])
+"""Record dtype of the shared data of kernels that have none."""

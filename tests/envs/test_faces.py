@@ -1,0 +1,240 @@
+"""What the faces refuse, word for word, and what only one of them does."""
+
+from __future__ import annotations
+
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import rlops
+from rlops.envs.contract import Column, Parameter
+from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, MissingExtra, UnknownName
+
+V0 = "rlops/Dispatch-v0"
+
+
+def _message(call, error):
+    with pytest.raises(error) as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("action", "got"),
+    [
+        (201, "got 201"),
+        (-1, "got -1"),
+        (2**70, f"got {2**70}"),
+        (1.0, "got 1.0"),
+        (float("nan"), "got nan"),
+        (True, "got True"),
+        ("1", "got '1'"),
+        (None, "got None"),
+        (np.array([1, 2]), "got array([1, 2])"),
+        (np.array(1.5), "got array(1.5)"),
+    ],
+)
+def test_the_single_face_names_an_action_outside_its_space(make, action, got):
+    env = make(V0).unwrapped
+    env.reset(seed=0)
+    env.step(0)
+    before = env.save_state()
+    assert _message(lambda: env.step(action), InvalidAction) == (
+        f"rlops/Dispatch-v0: the action must be an integer within 0 … 200, {got} at step 1. "
+        "Sample from the action space, or use the action mask."
+    )
+    assert env.save_state().tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("action", [np.int64(0), np.int32(0), np.uint8(0), np.array(0), np.array([0])])
+def test_the_single_face_takes_any_whole_number(make, action):
+    env = make(V0)
+    env.reset(seed=0)
+    env.unwrapped.step(action)
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.array([0, 201, 0]), "the action of row 1 must be within 0 … 200, got 201 at step 0. Sample from the action "
+         "space, or use the action mask."),
+        (np.array([0, 0, -3]), "the action of row 2 must be within 0 … 200, got -3 at step 0. Sample from the action "
+         "space, or use the action mask."),
+        ([0, 0], "actions must be integers of shape (3,), got shape (2,)."),
+        (np.zeros((3, 1), int), "actions must be integers of shape (3,), got shape (3, 1)."),
+        (np.array([0.0, np.nan, 1.0]), "actions must be integers of shape (3,), got dtype float64 with nan in row 1. "
+         "Convert them on purpose, for example with actions.astype(int)."),
+        (np.array([0.0, 1.0, 2.0]), "actions must be integers of shape (3,), got dtype float64. "
+         "Convert them on purpose, for example with actions.astype(int)."),
+        (np.array([True, False, True]), "actions must be integers of shape (3,), got dtype bool. "
+         "Convert them on purpose, for example with actions.astype(int)."),
+    ],
+)  # fmt: skip
+def test_the_vector_face_names_row_value_and_step_and_moves_nothing(make_vec, actions, message):
+    envs = make_vec(V0, 3).unwrapped
+    envs.reset(seed=0)
+    before = envs.save_state()
+    assert _message(lambda: envs.step(actions), InvalidAction) == f"rlops/Dispatch-v0: {message}"
+    assert envs.save_state().tobytes() == before.tobytes()
+    envs.step(np.zeros(6, np.int32)[::2])  # another integer type and layout are fine
+
+
+def test_unknown_ids_versions_and_agents_are_named():
+    assert _message(lambda: rlops.envs.parallel_env("rlops/Dispatch-v9"), UnknownName) == (
+        "rlops has no environment named 'rlops/Dispatch-v9'. Did you mean rlops/Dispatch-v2 or rlops/Dispatch-v1 or "
+        "rlops/Dispatch-v0? It has: rlops/Dispatch-v0, rlops/Dispatch-v1, rlops/Dispatch-v2, rlops/DispatchStatic-v2."
+    )
+    assert _message(lambda: rlops.envs.parallel_env("Dispatch"), InvalidValue) == (
+        "An environment id must look like rlops/Dispatch-v2, got 'Dispatch'."
+    )
+    assert _message(lambda: rlops.envs.parallel_env(V0), InvalidValue) == (
+        "rlops/Dispatch-v0 has no agents: use gymnasium.make for it."
+    )
+    with pytest.raises(gym.error.VersionNotFound):
+        gym.make("rlops/Dispatch-v9")
+    with pytest.raises(gym.error.NameNotFound):
+        gym.make("rlops/Dispach-v2")
+    from rlops.envs.faces import Env
+
+    assert _message(lambda: Env("Dispatch", 9), UnknownName) == (
+        "rlops/Dispatch has no version named 'v9'. It has: v0, v1, v2."
+    )
+    assert _message(lambda: Env("Dispach", 0), UnknownName).startswith("rlops has no family named 'Dispach'. Did you mean")
+
+
+def test_bad_parameters_are_named(make, make_vec):
+    assert _message(lambda: make(V0, params={"speed_kmhh": 3}), UnknownName).startswith(
+        "rlops/Dispatch-v0 has no parameter named 'speed_kmhh'. Did you mean speed_kmh? It has: arrival_else, "
+    )
+    assert _message(lambda: make(V0, params={"speed_kmh": 900}), InvalidValue) == (
+        "rlops/Dispatch-v0: parameter speed_kmh must be within [10, 60] km/h, got 900."
+    )
+    assert _message(lambda: make(V0, params={"speed_kmh": float("nan")}), InvalidValue) == (
+        "rlops/Dispatch-v0: parameter speed_kmh must be within [10, 60] km/h, got nan."
+    )
+    assert _message(lambda: make(V0, params={"speed_kmh": "fast"}), InvalidValue) == (
+        "rlops/Dispatch-v0: parameter speed_kmh must be a number in km/h, got 'fast'."
+    )
+    assert _message(lambda: make_vec(V0, 3, params={"speed_kmh": [20, 30]}), InvalidValue) == (
+        "rlops/Dispatch-v0: parameter speed_kmh must be one value or 3 values, one a row, got 2."
+    )
+    assert make_vec(V0, 2, params={"speed_kmh": [20, 30]}).unwrapped._batch.base["speed_kmh"].tolist() == [20, 30]
+
+
+def test_bad_options_are_named(make, make_vec):
+    assert _message(lambda: make(V0, sped=3), UnknownName) == (
+        "rlops/Dispatch-v0 has no option named 'sped'. It has: expose_context, params, render_mode, threads."
+    )
+    assert _message(lambda: rlops.envs.faces.Env("Dispatch", 0, render_mode="human"), UnknownName) == (
+        "rlops/Dispatch-v0 has no render_mode named 'human'. It has: rgb_array."
+    )
+    env = make(V0)
+    assert _message(lambda: env.reset(options={"parms": {}}), UnknownName) == (
+        "rlops/Dispatch-v0 has no reset option named 'parms'. Did you mean params? It has: params."
+    )
+    assert _message(lambda: env.reset(options={"params": 3}), InvalidValue) == (
+        "rlops/Dispatch-v0: options['params'] must be a dict of parameter values, got 3."
+    )
+    assert _message(lambda: env.unwrapped.reset(options=[1]), InvalidValue) == (
+        "rlops/Dispatch-v0: options must be a dict or None, got list."
+    )
+    assert _message(lambda: make_vec(V0, 2, autoreset_mode="never"), UnknownName).startswith(
+        "rlops/Dispatch-v0 has no autoreset_mode named 'never'."
+    )
+    assert _message(lambda: make_vec(V0, 0), InvalidValue) == (
+        "num_envs must be a whole number of at least 1, got 0."
+    )
+    assert _message(lambda: make_vec(V0, 2, threads=0), InvalidValue) == (
+        "threads must be None or a whole number of at least 1, got 0."
+    )
+    envs = make_vec(V0, 2)
+    assert _message(lambda: envs.reset(seed=[1]), InvalidValue) == (
+        "rlops/Dispatch-v0: a sequence of seeds must have one entry a row, 2, got 1."
+    )
+    assert _message(lambda: envs.unwrapped.reset(seed=-1), Exception)
+    for mask, got in (([True, False], "[True, False]"), (np.ones(3, bool), "bool of shape (3,)")):
+        assert _message(lambda mask=mask: envs.reset(options={"reset_mask": mask}), InvalidValue) == (
+            f"rlops/Dispatch-v0: options['reset_mask'] must be a bool array of shape (2,), got {got}."
+        )
+    assert _message(lambda: envs.reset(options={"reset_mask": np.zeros(2, bool)}), InvalidValue) == (
+        "rlops/Dispatch-v0: options['reset_mask'] must choose at least one row, got none."
+    )
+
+
+def test_stepping_without_an_episode_is_an_error(make, make_vec):
+    env = make(V0).unwrapped
+    assert _message(lambda: env.step(0), EpisodeEnded) == "rlops/Dispatch-v0: reset must be called before step."
+    env.reset(seed=0)
+    while not env.step(0)[2]:
+        pass
+    before = env.save_state()
+    assert _message(lambda: env.step(0), EpisodeEnded) == (
+        "rlops/Dispatch-v0: row 0 must be within an episode to step, but its episode has ended. Call reset first."
+    )
+    assert env.save_state().tobytes() == before.tobytes()
+    envs = make_vec(V0, 2, autoreset_mode="Disabled").unwrapped
+    assert _message(lambda: envs.step([0, 0]), EpisodeEnded) == "rlops/Dispatch-v0: reset must be called before step."
+    envs.reset(seed=0)
+    while not envs.step([0, 0])[2].any():
+        pass
+    assert _message(lambda: envs.step([0, 0]), EpisodeEnded) == (
+        "rlops/Dispatch-v0: row 0 must be within an episode to step, but its episode has ended. "
+        "Call reset first, with options={'reset_mask': …}."
+    )
+
+
+def test_a_state_of_another_id_is_not_loaded(make):
+    env, static = make(V0).unwrapped, make("rlops/DispatchStatic-v2").unwrapped
+    env.reset(seed=0)
+    static.reset(seed=0)
+    assert _message(lambda: env.load_state(static.save_state()), InvalidValue).startswith(
+        "rlops/Dispatch-v0: a saved state must be what save_state of the same id returned, got "
+    )
+    assert _message(lambda: env.load_state("state"), InvalidValue).endswith("got str.")
+    two = np.repeat(env.save_state(), 2)
+    assert _message(lambda: env.load_state(two), InvalidValue) == (
+        "rlops/Dispatch-v0: 1 saved rows must be given, or one for all, got (2,)."
+    )
+
+
+def test_a_reset_mask_leaves_the_other_rows_alone(make_vec):
+    envs = make_vec(V0, 3, autoreset_mode="Disabled").unwrapped
+    envs.reset(seed=0)
+    obs = envs.step([0, 0, 0])[0]
+    rows = np.array([False, True, False])
+    again, infos = envs.reset(seed=[None, 77, None], options={"reset_mask": rows})
+    np.testing.assert_array_equal(again[[0, 2]], obs[[0, 2]])
+    assert envs.state["seed"].tolist() == [0, 77, 2]
+    assert envs.state["steps"].tolist() == [1, 0, 1]
+    assert infos["_action_mask"].tolist() == rows.tolist()
+
+
+def test_errors_survive_pickling_between_processes():
+    for error in (UnknownName("parameter", "a", ["b"]), InvalidAction("no"), MissingExtra("Drawing", "render")):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+
+
+def test_a_parameter_takes_a_choice_by_name_and_refuses_fractions_of_whole_numbers():
+    choice = Parameter("shape", "-", 0, 0, 1, "physical", "-", choices=("round", "square"))
+    assert choice.checked("square", "Toy") == 1
+    assert _message(lambda: choice.checked("sqare", "Toy"), UnknownName) == (
+        "Toy has no value of parameter shape named 'sqare'. Did you mean square? It has: round, square."
+    )
+    whole = Parameter("wheels", "-", 4, 2, 8, "physical", "-", integer=True)
+    assert _message(lambda: whole.checked(4.5, "Toy"), InvalidValue) == (
+        "Toy: parameter wheels must be a whole number, got 4.5."
+    )
+
+
+def test_columns_make_the_bounds():
+    from rlops.envs.contract import bounds, width
+
+    columns = (Column("x", "m", -1, 1, "place", count=2), Column("v", "m/s", 0, 5, "speed"))
+    low, high = bounds(columns)
+    assert width(columns) == 3
+    assert low.tolist() == [-1, -1, 0]
+    assert high.tolist() == [1, 1, 5]
