@@ -1,7 +1,7 @@
 """Compilation: loops specialised for a kernel, a disk cache that cannot go stale, and threads that cannot hang.
 
 Numba's own disk cache looks at one source file only: a change in a helper of another module would silently
-run the old code. Here every cache folder is named after a hash of *all* kernel sources and of the compiler's versions.
+run the old code. Here every cache folder is named after a hash of *all* sources that a kernel is made of and of the compiler's versions.
 Old folders are removed when they have not been used for a month.
 
 Environment variables: ``RLOPS_CACHE_DIR`` says where compiled code is kept (default: ``~/.cache/rlops``);
@@ -10,7 +10,9 @@ Environment variables: ``RLOPS_CACHE_DIR`` says where compiled code is kept (def
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.util
 import multiprocessing
 import os
 import shutil
@@ -37,7 +39,6 @@ import rlops.errors
 PARALLEL_LOCK = threading.Lock()
 """Held around parallel regions: one of Numba's threading layers aborts when two threads enter."""
 
-_PACKAGE = Path(rlops.errors.__file__).parent
 _UNUSED_S = 30 * 24 * 3600
 _forked = False
 
@@ -72,16 +73,39 @@ def usable_threads() -> int:
 
 
 @cache
-def source_stamp(*folders: Path) -> str:
-    """Return a hash of the environment sources in ``folders`` and of everything that changes the machine code."""
+def source_stamp(module: str) -> str:
+    """Return a hash of the sources that ``module`` is made of and of everything else that changes its machine code.
+
+    The sources are those of the module and of all modules of its package that it imports, directly or not.
+    """
     digest = hashlib.sha256()
     versions = (sys.version, numba.__version__, np.__version__, llvmlite.__version__)
     digest.update(repr(versions).encode())
-    for folder in (_PACKAGE / "envs", *folders):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(str(path.relative_to(folder)).encode())
-            digest.update(path.read_bytes())
+    for name, source in sorted(_sources(module, {}).items()):
+        digest.update(name.encode() + b"\0" + source)
     return digest.hexdigest()[:16]
+
+
+def _sources(module: str, found: dict[str, bytes]) -> dict[str, bytes]:
+    """Add the sources of ``module`` and of what it imports from its own package, or from rlops, to ``found``."""
+    try:
+        spec = importlib.util.find_spec(module) if module not in found else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return found
+    source = found[module] = Path(spec.origin).read_bytes()
+    packages = {module.partition(".")[0], "rlops"}
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.partition(".")[0] in packages:
+                _sources(name, found)
+    return found
 
 
 @cache
@@ -148,20 +172,19 @@ def _stamped_cache(function: Callable[..., Any], folder: Path) -> FunctionCache:
     return Cache(function)
 
 
-def compiled(function: Callable[..., Any] | None = None, *, parallel: bool = False, sources: Path | None = None) -> Any:
+def compiled(function: Callable[..., Any] | None = None, *, sources: str | None = None) -> Any:
     """Return ``function`` compiled by Numba with the settings of every kernel and kept on disk.
 
     Args:
         function: A module-level function, or one made by :func:`specialised`.
-        parallel: Whether its ``prange`` loops run on threads.
-        sources: Folder of the kernel's sources, if they are not part of rlops.
+        sources: Name of the module whose functions it calls, if that is not its own.
     """
     if function is None:
-        return lambda f: compiled(f, parallel=parallel, sources=sources)
+        return lambda f: compiled(f, sources=sources)
     if numba.config.DISABLE_JIT:
         return function
-    dispatcher = numba.njit(error_model="numpy", nogil=True, parallel=parallel)(function)
-    folder = cache_folder(source_stamp(*([sources] if sources else [])))
+    dispatcher = numba.njit(error_model="numpy", nogil=True)(function)
+    folder = cache_folder(source_stamp(sources or function.__module__))
     if folder is not None:
         dispatcher._cache = _stamped_cache(function, folder)
     return dispatcher

@@ -110,7 +110,9 @@ def replay(path: str | Path) -> Divergence | None:
     family, number = parse_id(manifest["id"])
     exact = manifest["platform"] == _platform()
     for i, seed in enumerate(manifest["seeds"]):
-        recorded = {name.partition("_")[2]: array for name, array in arrays.items() if name.startswith(f"{i}_")}
+        recorded = {
+            name.partition("_")[2]: array for name, array in arrays.items() if name.startswith(f"{i}_")
+        }
         for step, now in enumerate(_played(family, number, seed, recorded["actions"])):
             found = _first_difference(now, recorded, step, exact)
             if found is not None:
@@ -136,7 +138,9 @@ def _opened(family: Family, number: int) -> Any:
     return VectorEnv(family, number, 1, autoreset_mode=AutoresetMode.DISABLED)
 
 
-def _moment(envs: Any, obs: np.ndarray, reward: float, ended: tuple[bool, bool], infos: dict[str, Any]) -> dict[str, Any]:
+def _moment(
+    envs: Any, obs: np.ndarray, reward: float, ended: tuple[bool, bool], infos: dict[str, Any]
+) -> dict[str, Any]:
     """Return what a file records of one step of a one-row environment."""
     kpis = infos.get("kpis", {})
     return {
@@ -213,7 +217,9 @@ def _write_within(path: Path, manifest: dict[str, Any], arrays: dict[str, np.nda
         if size <= SIZE_LIMIT:
             return
         if every > MAX_STEPS:
-            raise InvalidValue(f"A golden file must have at most {SIZE_LIMIT} bytes, got {size} for {manifest['id']}.")
+            raise InvalidValue(
+                f"A golden file must have at most {SIZE_LIMIT} bytes, got {size} for {manifest['id']}."
+            )
         every += 1
 
 
@@ -246,7 +252,10 @@ def _first_difference(
             return "observation", f"recorded {before.shape}, now {now['observation'].shape}"
         if not _same(now["observation"], before, exact):
             column = int(np.argmax(~_close(now["observation"], before, exact)))
-            return "observation", f"column {column}: recorded {before[column]}, now {now['observation'][column]}"
+            return (
+                "observation",
+                f"column {column}: recorded {before[column]}, now {now['observation'][column]}",
+            )
     if exact and now["mask"] != recorded["mask"][step]:
         return "mask", "other actions are legal"
     if now["ended"].any() and not _same(now["kpis"], recorded["kpis"], exact):
@@ -294,4 +303,6 @@ def state_hash(row: Any) -> int:
 
 
 def _hash(array: np.ndarray) -> int:
-    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).digest(), "little"
+    )

@@ -11,7 +11,6 @@ otherwise stepping it is an error.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -243,9 +242,9 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     ``kpis`` and ``context`` take ``(params, state, data, rows, out)``.
     """
     interpreted = bool(config.DISABLE_JIT)
-    folder = Path(str(kernel.__file__)).parent  # type: ignore[attr-defined]
-    label = str(kernel.__name__).replace(".", "_")  # type: ignore[attr-defined]
-    has = lambda name, default: getattr(kernel, name, default)  # noqa: E731
+    name = str(kernel.__name__)  # type: ignore[attr-defined]
+    label = name.replace(".", "_")
+    has = lambda attribute, default: getattr(kernel, attribute, default)  # noqa: E731
     agents = len(has("AGENTS", ()))
     layout: dict[str, Any] = {
         "STATE": kernel.STATE,
@@ -273,11 +272,11 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         copy = specialised(python, f"{label}_{python.__name__}", **{**layout, **names})
         return copy if interpreted else njit(error_model="numpy", nogil=True, parallel=parallel)(copy)
 
-    def outer(rows: Any, name: str, parallel: bool = False) -> Any:
+    def outer(rows: Any, verb: str) -> Any:
         if interpreted:
             return rows
-        copy = specialised(call_at.py_func, f"{label}_{name}", **layout, ROWS=rows)
-        return compiled(copy, sources=folder)
+        copy = specialised(call_at.py_func, f"{label}_{verb}", **layout, ROWS=rows)
+        return compiled(copy, sources=name)
 
     layout["first_illegal"] = inner(first_illegal if isinstance(kernel.ACTION, int) else none_illegal)
     layout["begin_episode"] = inner(begin_episode)
@@ -285,11 +284,11 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     step = has("step_rows", None) or inner(step_rows)
     step_parallel = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
 
-    def written(name: str) -> Any:
+    def written(verb: str) -> Any:
         copy = specialised(
-            getattr(write_rows, "py_func", write_rows), f"{label}_{name}", **layout, row_out=has(name, row_nothing)
+            getattr(write_rows, "py_func", write_rows), f"{label}_{verb}", **layout, row_out=has(verb, row_nothing)
         )
-        return compiled(copy, sources=folder)
+        return compiled(copy, sources=name)
 
     return SimpleNamespace(
         reset=outer(inner(reset_rows), "reset"),

@@ -38,14 +38,27 @@ def test_a_second_process_loads_compiled_code_and_adds_no_file(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == files
 
 
-def test_a_changed_source_changes_the_cache_folder(tmp_path, monkeypatch):
+def test_a_changed_helper_in_another_module_changes_the_cache_folder(tmp_path, monkeypatch):
     from rlops.envs import compiling
 
-    (tmp_path / "helper.py").write_text("GRAVITY = 9.8\n")
-    before = compiling.source_stamp.__wrapped__(tmp_path)
-    assert compiling.source_stamp.__wrapped__(tmp_path) == before
-    (tmp_path / "helper.py").write_text("GRAVITY = 9.9\n")
-    assert compiling.source_stamp.__wrapped__(tmp_path) != before
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "toyfamily"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "kernel.py").write_text("from toyfamily.helper import GRAVITY\n")
+    (package / "helper.py").write_text("from toyfamily import numbers\nGRAVITY = 9.8\n")
+    (package / "numbers.py").write_text("ONE = 1\n")
+    (package / "picture.py").write_text("import json\n")
+    stamp = compiling.source_stamp.__wrapped__
+    before = stamp("toyfamily.kernel")
+    assert stamp("toyfamily.kernel") == before
+    (package / "picture.py").write_text("import csv\n")  # not part of the kernel
+    assert stamp("toyfamily.kernel") == before
+    for name, text in (("helper.py", "from toyfamily import numbers\nGRAVITY = 9.9\n"), ("numbers.py", "ONE = 2\n")):
+        (package / name).write_text(text)
+        after = stamp("toyfamily.kernel")
+        assert after != before
+        before = after
 
 
 def test_without_a_writable_folder_everything_works_with_one_warning(tmp_path):

@@ -3,37 +3,14 @@
 See the README of this folder for the story, the equations and the tables.
 """
 
-from rlops.envs.contract import Family, Version
-
-V0 = Version(
-    0,
-    "The historical task: ten drivers who jump to the drop-off, paid at assignment. Kept so that its published figures "
-    "can be compared; not a task to learn dispatching from.",
-    "rlops.envs.dispatch.kernel_v0",
-)
-V1 = V0.next(
-    "Vehicles drive: time-of-day speeds, stochastic travel and service, no-shows and cancellations; one booking at a "
-    "time; paid at drop-off, every unserved booking is charged.",
-    kernel="rlops.envs.dispatch.kernel_v1",
-)
-V2 = V1.next(
-    "Vehicles pool: plans of stops with insertion, seats, wheelchair places and ride-time limits; shifts, breaks, "
-    "breakdowns and congestion that is not known in advance.",
-    kernel="rlops.envs.dispatch.kernel_v2",
-)
+from rlops.envs.contract import Family
+from rlops.envs.dispatch.versions import STATIC_V2, V0, V1, V2
 
 DISPATCH = Family(
     "Dispatch", "A dispatcher assigns bookings of a day to the vehicles of a fleet.", (V0, V1, V2)
 )
-
 DISPATCH_STATIC = Family(
     "DispatchStatic",
     "All requests are known in advance: the dial-a-ride and pickup-and-delivery problems with published optima.",
-    (
-        Version(
-            2,
-            "Hard time windows, Euclidean distance, no noise: costs are those of the literature.",
-            "rlops.envs.dispatch.kernel_static",
-        ),
-    ),
+    (STATIC_V2,),
 )

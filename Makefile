@@ -1,0 +1,58 @@
+# Everything a person or CI does. A fresh machine needs Python 3.11 or newer (with venv) and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+BENCH  := .venv-bench
+CODE   := rlops tests benchmarks
+
+.PHONY: help setup demo test check format docs golden bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## create .venv from the lock; nothing to do when it is up to date
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " \
+	  + sys.version.split()[0] + ": make PYTHON=python3.11 setup")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $@
+
+demo: $(READY) ## run one day of dispatch and show it
+	$(BIN)/python -m rlops.cli demo
+
+test: $(READY) ## run every test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(READY) ## formatting, lint and types
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+
+format: $(READY) ## rewrite the code in the house format
+	$(BIN)/ruff check --fix --select I $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+docs: $(READY) ## write the tables of the families' READMEs anew
+	$(BIN)/python -m rlops.envs.tables
+
+golden: $(READY) ## record the golden files that are missing; a recorded one is never touched
+	$(BIN)/python -m rlops.cli golden record
+
+bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet machine)
+	$(BENCH)/bin/python benchmarks/peers.py
+
+$(BENCH)/.ready: benchmarks/requirements.txt benchmarks/install_pufferlib.sh
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet -r benchmarks/requirements.txt
+	bash benchmarks/install_pufferlib.sh $(BENCH)
+	@touch $@
+
+clean: ## remove environments, caches and build products
+	rm -rf $(VENV) $(BENCH) .cache build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	find rlops tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,178 @@
+"""Agents: what decides, whether trained or written by hand, and loading one by name or path."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import yaml
+
+from rlops.envs import parse_id
+from rlops.envs.contract import bounds
+from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
+
+ALGORITHMS = ("maskable_ppo", "ppo", "dqn")
+MODEL_FILE = "model.zip"
+CONFIG_FILE = "config.yaml"
+
+
+class Agent(Protocol):
+    """Decides for all rows of a vector environment at once.
+
+    What it returns for a row may depend on that row alone, so an episode does not depend on its neighbours.
+    """
+
+    name: str
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return an action for every row, ``(n,)`` int64.
+
+        Args:
+            envs: The :class:`~rlops.envs.faces.VectorEnv`; a controller may read ``envs.state`` and ``envs.params``.
+            obs: Observations, ``(n, k)`` float32.
+            masks: Legal actions, ``(n, m)`` bool.
+        """
+        ...
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let PyTorch, if it is loaded, use one thread: its small matrices gain nothing from more, and results repeat."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 1
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
+
+
+class TrainedAgent:
+    """A model of Stable-Baselines3 as an agent."""
+
+    def __init__(self, name: str, algo: str, model: Any, deterministic: bool = True):
+        """Wrap a loaded ``model`` of ``algo``."""
+        self.name, self.algo, self.model, self.deterministic = name, algo, model, deterministic
+
+    @property
+    def uses_masks(self) -> bool:
+        """Whether illegal actions are excluded; plain PPO knows no masks."""
+        return self.algo != "ppo"
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return an action for every row, ``(n,)`` int64."""
+        masked = {"action_masks": masks} if self.uses_masks else {}
+        chosen, _ = self.model.predict(obs, deterministic=self.deterministic, **masked)
+        return np.asarray(chosen, np.int64)
+
+
+def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) -> Agent:
+    """Return the agent of a controller's name, or of a folder or zip file that training wrote.
+
+    A model file holds pickled objects: load only files that you trust.
+
+    Args:
+        name_or_path: For example ``"cheapest_insertion"``, ``"runs/agent"`` or ``"runs/agent/model.zip"``.
+        id: Environment that it is to act in.
+        deterministic: Whether a trained agent takes its best action instead of a drawn one.
+
+    Raises:
+        UnknownName: If it is neither a controller nor an existing path.
+        InvalidFile: If the file is no model of a known algorithm.
+        InvalidValue: If the model was trained for other observations or actions than those of ``id``.
+    """
+    parse_id(id)
+    path = Path(name_or_path)
+    if path.exists() and path.name != str(name_or_path):
+        return _trained(path, id, deterministic)
+    from rlops.agents_baseline.controllers import CONTROLLERS, make_controller
+
+    if str(name_or_path) in CONTROLLERS:  # a bare name is first of all a controller's
+        controller: Agent = make_controller(str(name_or_path), id)
+        return controller
+    if path.exists():
+        return _trained(path, id, deterministic)
+    raise UnknownName("agent", str(name_or_path), [*CONTROLLERS, "(or the path of a trained agent)"])
+
+
+def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:
+    file = path / MODEL_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise InvalidFile(
+            f"{path} must contain {MODEL_FILE}, got none. Train one: rlops train {id} --out {path}"
+        )
+    algo = _algorithm(file)
+    model = algorithm_class(algo).load(file, device="cpu")
+    _check_spaces(model, file, id)
+    return TrainedAgent(f"{algo} {path}", algo, model, deterministic)
+
+
+def algorithm_class(algo: str) -> Any:
+    """Return the class of an algorithm name.
+
+    Raises:
+        UnknownName: If it is none of ``ALGORITHMS``.
+        MissingExtra: If Stable-Baselines3 is not installed.
+    """
+    try:
+        if algo == "maskable_ppo":
+            from sb3_contrib import MaskablePPO
+
+            return MaskablePPO
+        if algo == "ppo":
+            from stable_baselines3 import PPO
+
+            return PPO
+        if algo == "dqn":
+            from rlops.agents_baseline.masked_dqn import MaskedDQN
+
+            return MaskedDQN
+    except ImportError as error:
+        raise MissingExtra(f"The algorithm {algo}", "agents") from error
+    raise UnknownName("algorithm", algo, ALGORITHMS)
+
+
+def _algorithm(file: Path) -> str:
+    """Return the algorithm of a model file: from the configuration beside it, else from its own policy class."""
+    config = file.with_name(CONFIG_FILE)
+    if config.is_file():
+        algo = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("algo")
+        if algo in ALGORITHMS:
+            return str(algo)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            policy = json.loads(archive.read("data"))["policy_class"]["__module__"]
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
+        raise InvalidFile(
+            f"{file} must be a model that Stable-Baselines3 saved, got something else."
+        ) from None
+    for algo, module in (
+        ("maskable_ppo", "sb3_contrib.common.maskable.policies"),
+        ("ppo", "stable_baselines3.common.policies"),
+        ("dqn", "stable_baselines3.dqn.policies"),
+    ):
+        if policy == module:
+            return algo
+    raise InvalidFile(
+        f"{file} must be a model of {', '.join(ALGORITHMS)}, got one whose policy is of {policy}."
+    )
+
+
+def _check_spaces(model: Any, file: Path, id: str) -> None:
+    family, number = parse_id(id)
+    kernel = family.kernel(number)
+    columns = len(bounds(kernel.OBSERVATION)[0])
+    got = (model.observation_space.shape, getattr(model.action_space, "n", None))
+    if got != ((columns,), kernel.ACTION):
+        raise InvalidValue(
+            f"{file} must be trained on {columns} observed numbers and {kernel.ACTION} actions to act in {id}, got "
+            f"{got[0]} and {got[1]}. Train it on {id}, or evaluate it where it was trained."
+        )

@@ -1,0 +1,212 @@
+"""Hand-written controllers of Dispatch: what a trained agent has to beat.
+
+==================== ======== =====================================================================================
+name                 versions rule
+==================== ======== =====================================================================================
+do_nothing           0 1 2    never assigns
+random               0 1 2    any legal action, each as likely as another
+cherry_pick          1 2      only what is easy: near, short, without wheelchair
+nearest_idle         0 1 2    first come, first served, by the nearest idle vehicle
+earliest_deadline    0 1 2    what is due first, by the idle vehicle that is there first
+hungarian            0 1 2    idle vehicles and open bookings are matched at least total cost (Kuhn 1955)
+cheapest_insertion   2        the cheapest insertion of any open booking into any plan
+regret_insertion     2        the booking that would be regretted most if it were put off (regret-3)
+rolling_horizon      2        OR-tools plans all open bookings again and again, and commits late
+==================== ======== =====================================================================================
+
+Those from ``nearest_idle`` to ``hungarian`` give one booking at a time to a vehicle that has nothing else to do, the last
+three pool riders. A controller knows what the dispatcher knows: the state's beliefs, never its hidden truths. All but
+``rolling_horizon`` are functions of the row's present state alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rlops.agents_baseline import offers
+from rlops.agents_baseline.agents import Agent
+from rlops.agents_baseline.offers import LAYOUTS, Offers
+from rlops.envs import parse_id
+from rlops.errors import MissingExtra, UnknownName
+
+CHERRY_DRIVE_MIN = 10.0
+"""[min] The longest drive to a pickup that the cherry-picker takes."""
+HUNGARIAN_MIN_PER_LATE_MIN = 1.0
+"""[-] Minutes until boarding that a minute of lateness counts for in the matching, besides itself."""
+UNMATCHED_MIN = 1e6
+"""[min] Cost of a pair that the mask forbids: as many bookings as possible are matched."""
+
+
+class Controller:
+    """A rule that chooses at most one pair of booking and vehicle for every row."""
+
+    def __init__(self, name: str, version: int, seed: int = 0):
+        """Make the controller ``name`` for one version of Dispatch; ``seed`` is for those that draw."""
+        self.name, self.layout, self.seed = name, LAYOUTS[version], seed
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return an action for every row, ``(n,)`` int64."""
+        return self.layout.actions(self.pairs(envs, masks))
+
+    def pairs(self, envs: Any, masks: np.ndarray) -> np.ndarray:
+        """Return k · vehicles + v for every row, ``(n,)`` int64; -1 assigns nothing."""
+        return np.full(len(masks), -1)
+
+
+class Random(Controller):
+    """Draws a legal action by a hash of the episode's key and the step: the same episode again meets the same."""
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return an action for every row, ``(n,)`` int64."""
+        chosen = np.zeros(len(masks), np.int64)
+        keys, steps = (np.ascontiguousarray(envs.state[name]) for name in ("key", "steps"))
+        offers.random_actions(keys, steps, self.seed, np.ascontiguousarray(masks), chosen)
+        return chosen
+
+
+class Greedy(Controller):
+    """Takes the best offer, one at a time."""
+
+    def pairs(self, envs: Any, masks: np.ndarray) -> np.ndarray:
+        """Return k · vehicles + v for every row, ``(n,)`` int64; -1 assigns nothing."""
+        chosen = np.empty(len(masks), np.int64)
+        offers.best_pairs(*self.ranked(self.layout.offers(envs, masks)), chosen)
+        return chosen
+
+    def ranked(self, o: Offers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return which pairs are considered, and by what: first ``(n, k)``, then ``(n, k, v)``, the least wins."""
+        raise NotImplementedError
+
+
+class CherryPick(Greedy):
+    """Serves what makes a good figure: pickups near by, nobody in a wheelchair."""
+
+    def ranked(self, o: Offers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rank easy pairs by the drive to the pickup."""
+        easy = (o.drive_min < CHERRY_DRIVE_MIN) & (o.wheelchair == 0)[:, :, None]
+        return o.legal * easy, np.zeros_like(o.due_min), o.drive_min
+
+
+class NearestIdle(Greedy):
+    """First come, first served, by the nearest idle vehicle; in v0 the nearest pair."""
+
+    def ranked(self, o: Offers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rank bookings by the order of asking, vehicles by distance."""
+        return o.legal, o.asked, o.km
+
+
+class EarliestDeadline(Greedy):
+    """What is due first, by the idle vehicle that is there first."""
+
+    def ranked(self, o: Offers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rank bookings by the end of their window, vehicles by their drive."""
+        return o.legal, o.due_min, o.drive_min
+
+
+class Hungarian(Controller):
+    """Matches idle vehicles and open bookings at the least total time until boarding, lateness counted twice.
+
+    The matching is made from the present state before every action, and the pair of its first slot is taken. What is left
+    of a best matching is a best matching of what is left, so one minute's actions carry out one matching.
+    """
+
+    def __init__(self, name: str, version: int, seed: int = 0):
+        """Load the solver.
+
+        Raises:
+            MissingExtra: If scipy is not installed.
+        """
+        super().__init__(name, version, seed)
+        try:
+            from scipy.optimize import linear_sum_assignment
+        except ImportError as error:
+            raise MissingExtra(f"The controller {name}", "solvers") from error
+        self._matched = linear_sum_assignment
+
+    def pairs(self, envs: Any, masks: np.ndarray) -> np.ndarray:
+        """Return k · vehicles + v for every row, ``(n,)`` int64; -1 assigns nothing."""
+        o = self.layout.offers(envs, masks)
+        begin_min = np.maximum(o.drive_min, o.opens_min[:, :, None])
+        cost_min = np.where(o.legal, begin_min + HUNGARIAN_MIN_PER_LATE_MIN * o.late_min, UNMATCHED_MIN)
+        chosen = np.full(len(masks), -1)
+        for i in np.flatnonzero(o.legal.any((1, 2))):
+            for k, v in zip(*self._matched(cost_min[i]), strict=True):
+                if o.legal[i, k, v]:
+                    chosen[i] = k * self.layout.vehicles + v
+                    break
+        return chosen
+
+
+class CheapestInsertion(Controller):
+    """Puts the booking that costs least where it costs least."""
+
+    def pairs(self, envs: Any, masks: np.ndarray) -> np.ndarray:
+        """Return k · vehicles + v for every row, ``(n,)`` int64; -1 assigns nothing."""
+        chosen = np.empty(len(masks), np.int64)
+        offers.cheapest_insertions(envs.state, chosen)
+        return chosen
+
+
+class RegretInsertion(Controller):
+    """Puts the booking where it costs least that would be regretted most if it were put off."""
+
+    def pairs(self, envs: Any, masks: np.ndarray) -> np.ndarray:
+        """Return k · vehicles + v for every row, ``(n,)`` int64; -1 assigns nothing."""
+        chosen = np.empty(len(masks), np.int64)
+        offers.regret_insertions(envs.state, chosen)
+        return chosen
+
+
+def _rolling_horizon(name: str, version: int, seed: int = 0) -> Agent:
+    from rlops.agents_baseline.rolling_horizon import RollingHorizon
+
+    return RollingHorizon()
+
+
+CONTROLLERS: dict[str, Callable[[str, int, int], Agent]] = {
+    "do_nothing": Controller,
+    "random": Random,
+    "cherry_pick": CherryPick,
+    "nearest_idle": NearestIdle,
+    "earliest_deadline": EarliestDeadline,
+    "hungarian": Hungarian,
+    "cheapest_insertion": CheapestInsertion,
+    "regret_insertion": RegretInsertion,
+    "rolling_horizon": _rolling_horizon,
+}
+"""How each controller is made from its name, the version of Dispatch and a seed, the simplest first."""
+
+_VERSIONS = {"cherry_pick": (1, 2), "cheapest_insertion": (2,), "regret_insertion": (2,), "rolling_horizon": (2,)}
+
+
+def controllers_for(id: str) -> tuple[str, ...]:
+    """Return the names of the controllers of an environment, the simplest first.
+
+    >>> controllers_for("rlops/Dispatch-v0")
+    ('do_nothing', 'random', 'nearest_idle', 'earliest_deadline', 'hungarian')
+    """
+    family, version = parse_id(id)
+    if family.name != "Dispatch":
+        return ()
+    return tuple(name for name in CONTROLLERS if version in _VERSIONS.get(name, (0, 1, 2)))
+
+
+def make_controller(name: str, id: str, seed: int = 0) -> Agent:
+    """Return a hand-written controller for an environment.
+
+    Args:
+        name: One of :data:`CONTROLLERS`.
+        id: For example ``rlops/Dispatch-v2``.
+        seed: Of a controller that draws; two seeds draw independently.
+
+    Raises:
+        UnknownName: If the environment has no such controller. The message lists those it has.
+        MissingExtra: If its solver is not installed.
+    """
+    known = controllers_for(id)
+    if name not in known:
+        raise UnknownName("controller", name, known, id)
+    return CONTROLLERS[name](name, parse_id(id)[1], seed)

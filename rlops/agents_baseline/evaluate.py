@@ -1,0 +1,320 @@
+"""One evaluation for all agents: the same worlds for each, whole episodes only, intervals, decision latency.
+
+Every agent meets the same seeds, and the draws of an environment do not depend on its policy: differences between two
+agents are paired, episode by episode. A figure that counts served bookings only says nothing without the share that was
+served; :data:`SERVED_ONLY` names them, and :func:`shown` never prints one alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from rlops.agents_baseline.agents import Agent, one_torch_thread
+from rlops.envs import parse_id
+from rlops.errors import InvalidValue
+
+SERVED_ONLY = frozenset(
+    {
+        "mean_distance_km",
+        "km_per_completed",
+        "late_share",
+        "lateness_share",
+        "mean_late_min",
+        "p95_late_min",
+        "lateness_mean_min",
+        "lateness_p95_min",
+        "mean_excess_ride_min",
+        "excess_ride_mean_min",
+    }
+)
+"""Key figures over served bookings: an agent that refuses the hard ones makes them look good."""
+
+COMPLETION = "completion_rate"
+MAX_ROWS = 64
+"""Rows that are played side by side; the result does not depend on it."""
+RESAMPLES = 4000
+LATENCY_DECISIONS = 400
+LATENCY_BUDGET_S = 3.0
+LATENCY_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval by percentile bootstrap over episodes."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time that an agent takes for one decision of one environment [ms], over ``decisions`` measured ones."""
+
+    p50_ms: float
+    p95_ms: float
+    decisions: int
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What one agent did in the episodes of some seeds.
+
+    Attributes:
+        id: The environment.
+        agent: The agent's name.
+        table: Record array, one row an episode: ``seed``, ``return``, ``steps``, ``end`` (``terminated`` or
+            ``truncated``), ``term_<name>`` for every reward term, and every key figure by its name.
+        latency: Of decisions between two or more legal actions; None if it was not measured.
+    """
+
+    id: str
+    agent: str
+    table: np.ndarray
+    latency: Latency | None = None
+    terms: tuple[str, ...] = field(default=())
+    kpis: tuple[str, ...] = field(default=())
+
+    def figures(self) -> dict[str, np.ndarray]:
+        """Return every number by name, each ``(episodes,)`` float64: ``return``, ``steps``, terms and key figures."""
+        names = ["return", "steps", *(f"term_{t}" for t in self.terms), *self.kpis]
+        return {name: self.table[name].astype(float) for name in names}
+
+    def intervals(self) -> dict[str, Interval]:
+        """Return the mean of every figure with its interval."""
+        return bootstrap(self.figures())
+
+    def difference(self, other: Episodes) -> dict[str, Interval]:
+        """Return the mean of this less ``other``, episode by episode, with its interval.
+
+        Raises:
+            InvalidValue: If the two did not play the same seeds of the same environment.
+        """
+        if self.id != other.id or not np.array_equal(self.table["seed"], other.table["seed"]):
+            raise InvalidValue(
+                f"Episodes to compare must have the same id and seeds, got {self.id} ({len(self.table)} episodes) "
+                f"and {other.id} ({len(other.table)} episodes). Evaluate both with the same seeds."
+            )
+        theirs = other.figures()
+        return bootstrap({name: mine - theirs[name] for name, mine in self.figures().items()})
+
+
+def bootstrap(figures: Mapping[str, np.ndarray], resamples: int = RESAMPLES) -> dict[str, Interval]:
+    """Return mean and 95 % percentile interval of every figure, resampling episodes with a fixed seed.
+
+    Args:
+        figures: Arrays ``(n,)``; NaN gives NaN.
+        resamples: How often the ``n`` episodes are drawn with replacement.
+    """
+    values = np.stack(list(figures.values()), axis=1)
+    n = len(values)
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples) / n
+    with np.errstate(invalid="ignore"):
+        means = weights @ values
+        low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return {
+        name: Interval(float(values[:, i].mean()), float(low[i]), float(high[i]))
+        for i, name in enumerate(figures)
+    }
+
+
+def evaluate(
+    id: str,
+    agent: Agent,
+    seeds: Sequence[int],
+    *,
+    demand: Any = None,
+    params: Mapping[str, Any] | None = None,
+    latency: bool = True,
+    max_rows: int = MAX_ROWS,
+    progress: Callable[[int], None] | None = None,
+) -> Episodes:
+    """Let ``agent`` play one whole episode of every seed and return what happened.
+
+    Args:
+        id: The environment, for example ``rlops/Dispatch-v2``.
+        agent: What decides.
+        seeds: One episode each; repeat them for every agent that is to be compared.
+        demand: The kernel's own data option, for example a file of bookings.
+        params: Parameters that differ from the nominal ones.
+        latency: Whether to time single decisions in part of an extra episode.
+        max_rows: Rows played side by side.
+        progress: Called with the number of episodes that have ended so far.
+
+    Raises:
+        InvalidValue: If there is no seed, or a seed comes twice.
+    """
+    seeds = [int(seed) for seed in seeds]
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise InvalidValue(f"seeds must be at least one and differ from each other, got {seeds[:10]}.")
+    options = {"params": params, **({"demand": demand} if demand is not None else {})}
+    envs = _opened(id, min(len(seeds), max_rows), options)
+    with one_torch_thread():
+        table = _played(envs, agent, seeds, progress)
+        timed = _timed(_opened(id, 1, options), agent, seeds[0]) if latency else None
+    kernel = envs.kernel
+    return Episodes(id, agent.name, table, timed, tuple(kernel.REWARD_TERMS), _kpi_names(kernel))
+
+
+def _opened(id: str, rows: int, options: dict[str, Any]) -> Any:
+    """Return the vector face of ``id`` without autoreset, its rows ready for seeds."""
+    from rlops.envs.faces import VectorEnv
+
+    family, number = parse_id(id)
+    return VectorEnv(family, number, rows, autoreset_mode=AutoresetMode.DISABLED, **options)
+
+
+def _kpi_names(kernel: Any) -> tuple[str, ...]:
+    return tuple(column.name for column in getattr(kernel, "KPIS", ()))
+
+
+def _table(kernel: Any, seeds: Sequence[int]) -> np.ndarray:
+    numbers = [*(f"term_{term}" for term in kernel.REWARD_TERMS), *_kpi_names(kernel)]
+    dtype = [
+        ("seed", "i8"),
+        ("return", "f8"),
+        ("steps", "i8"),
+        ("end", "U10"),
+        *((name, "f8") for name in numbers),
+    ]
+    table = np.zeros(len(seeds), np.dtype(dtype))
+    table["seed"] = seeds
+    return table
+
+
+def _played(
+    envs: Any, agent: Agent, seeds: Sequence[int], progress: Callable[[int], None] | None
+) -> np.ndarray:
+    """Play the ``seeds``: a row that ends takes the next one; a row without one goes on unrecorded."""
+    n = envs.num_envs
+    table = _table(envs.kernel, seeds)
+    episode = np.arange(n)  # index of the episode that a row plays; len(seeds) and above are not recorded
+    upcoming, ended_count = n, 0
+    returns, terms = np.zeros(n), np.zeros((n, len(envs.kernel.REWARD_TERMS)))
+    obs, _ = envs.reset(seed=list(seeds[:n]))
+    while ended_count < len(seeds):
+        actions = agent.actions(envs, obs, envs.action_masks())
+        obs, rewards, terminated, truncated, infos = envs.step(actions)
+        returns += rewards
+        terms += envs.state["terms"]
+        done = terminated | truncated
+        if not done.any():
+            continue
+        for row in np.flatnonzero(done):
+            if episode[row] < len(seeds):
+                ended_count += 1
+                record = table[episode[row]]
+                record["return"], record["steps"] = returns[row], envs.state["steps"][row]
+                record["end"] = "terminated" if terminated[row] else "truncated"
+                for term, value in zip(envs.kernel.REWARD_TERMS, terms[row], strict=True):
+                    record[f"term_{term}"] = value
+                for name in _kpi_names(envs.kernel):
+                    record[name] = infos["kpis"][name][row]
+            episode[row], upcoming = upcoming, upcoming + 1
+            returns[row], terms[row] = 0.0, 0.0
+        if progress is not None:
+            progress(ended_count)
+        if ended_count < len(seeds):
+            obs, _ = envs.reset(
+                seed=[
+                    seeds[e] if again and e < len(seeds) else None
+                    for again, e in zip(done, episode, strict=True)
+                ],
+                options={"reset_mask": done},
+            )
+    return table
+
+
+def _timed(envs: Any, agent: Agent, seed: int) -> Latency:
+    """Time single decisions of one environment, outside of it, from the start of the day of ``seed``."""
+    obs, _ = envs.reset(seed=seed)
+    spent_s: list[float] = []
+    began_s = time.perf_counter()
+    while (
+        len(spent_s) < LATENCY_DECISIONS + LATENCY_WARM_UP
+        and time.perf_counter() - began_s < LATENCY_BUDGET_S
+    ):
+        masks = envs.action_masks()
+        before_s = time.perf_counter()
+        actions = agent.actions(envs, obs, masks)
+        after_s = time.perf_counter()
+        if masks.sum() > 1:
+            spent_s.append(after_s - before_s)
+        obs, _, terminated, truncated, _ = envs.step(actions)
+        if terminated[0] or truncated[0]:
+            break
+    spent_s = spent_s[LATENCY_WARM_UP:] or spent_s
+    if not spent_s:
+        return Latency(float("nan"), float("nan"), 0)
+    p50_ms, p95_ms = (1e3 * np.percentile(spent_s, [50, 95])).tolist()
+    return Latency(p50_ms, p95_ms, len(spent_s))
+
+
+def shown(name: str, intervals: Mapping[str, Interval]) -> str:
+    """Return the mean of one figure as text, always with the completion if it counts served bookings only."""
+    mean = intervals[name].mean
+    is_share = name.endswith(("_share", "_rate")) or name.startswith(("completion_", "on_time_", "min_class"))
+    text = f"{mean:.1%}" if is_share else f"{mean:.1f}"
+    if name in SERVED_ONLY and COMPLETION in intervals:
+        return f"{text} ({intervals[COMPLETION].mean:.0%} served)"
+    return text
+
+
+def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
+    """Return everything that the evaluation knows, ready for JSON: one entry an agent, the first being the reference.
+
+    Figures have ``mean``, ``low`` and ``high`` (95 % interval); ``difference`` is to the first agent, paired by seed;
+    those that count served bookings only also carry the mean ``completion_rate``.
+    """
+    entries = []
+    for result in results:
+        intervals = result.intervals()
+        entry: dict[str, Any] = {
+            "agent": result.agent,
+            "id": result.id,
+            "seeds": result.table["seed"].tolist(),
+            "returns": result.table["return"].tolist(),
+            "ends": {
+                str(end): int(count)
+                for end, count in zip(*np.unique(result.table["end"], return_counts=True), strict=True)
+            },
+            "figures": {name: _entry(name, i, intervals) for name, i in intervals.items()},
+            "latency_ms": vars(result.latency) if result.latency else None,
+        }
+        if result is not results[0]:
+            entry["difference"] = {name: vars(i) for name, i in result.difference(results[0]).items()}
+        entries.append(entry)
+    return entries
+
+
+def _entry(name: str, interval: Interval, intervals: Mapping[str, Interval]) -> dict[str, float]:
+    entry = dict(vars(interval))
+    if name in SERVED_ONLY and COMPLETION in intervals:
+        entry[COMPLETION] = intervals[COMPLETION].mean
+    return entry
+
+
+def write_json(path: str | Path, results: Sequence[Episodes]) -> None:
+    """Write :func:`summary` as JSON, all or nothing; what is not a number becomes null."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(_finite(summary(results)), indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    """Return ``value`` with every float that JSON cannot hold replaced by None."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

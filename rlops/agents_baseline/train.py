@@ -1,0 +1,303 @@
+"""Training with Stable-Baselines3: one call from an id to a folder with the model and all that it depends on.
+
+Hyperparameters stand in ``hyperparameters/<Name>-v<N>.yaml``, one section an algorithm. Besides the settings of the SB3
+class they know ``num_envs`` (rows), ``reward_scale`` (a constant factor on what the algorithm sees) and a
+``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from gymnasium.vector import AutoresetMode
+
+import rlops
+from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, algorithm_class, one_torch_thread
+from rlops.agents_baseline.evaluate import COMPLETION
+from rlops.envs import parse_id
+from rlops.errors import InvalidFile, InvalidValue, UnknownName
+
+OWN_SETTINGS = ("num_envs", "reward_scale")
+RECENT_EPISODES = 100
+_PROGRESS_S = 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; means are over the last hundred episodes, NaN before the first has ended."""
+
+    steps: int
+    total: int
+    steps_per_s: float
+    mean_return: float
+    completion: float
+
+
+def hyperparameters(id: str, algo: str) -> dict[str, Any]:
+    """Return the shipped hyperparameters of an algorithm for an id.
+
+    Raises:
+        UnknownName: If the id or the algorithm does not exist.
+        InvalidValue: If none are shipped for this pair.
+    """
+    parse_id(id)
+    algorithm_class(algo)
+    file = resources.files("rlops.agents_baseline") / "hyperparameters" / f"{id.removeprefix('rlops/')}.yaml"
+    sections = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if algo not in sections:
+        raise InvalidValue(
+            f"No hyperparameters of {algo} are shipped for {id}. Pass your own: hyperparameters={{...}}, or a file "
+            "with --hyperparameters."
+        )
+    return dict(sections[algo])
+
+
+def read_hyperparameters(path: str | Path, algo: str) -> dict[str, Any]:
+    """Return the section of ``algo`` in a YAML file, or the whole file if it has no such section.
+
+    Raises:
+        InvalidFile: If it is no YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidFile(f"{path} must be a readable YAML file, got: {error}") from None
+    section = content.get(algo, content) if isinstance(content, dict) else content
+    if not isinstance(section, dict):
+        raise InvalidFile(
+            f"{path} must map names of hyperparameters to values, got {type(section).__name__}."
+        )
+    return section
+
+
+def train(
+    id: str,
+    algo: str = "maskable_ppo",
+    *,
+    steps: int,
+    out: str | Path,
+    num_envs: int | None = None,
+    seed: int = 0,
+    demand: Any = None,
+    params: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    overwrite: bool = False,
+    max_seconds: float | None = None,
+) -> Path:
+    """Train an agent and return the path of its model, ``out/model.zip``.
+
+    ``out`` also gets ``config.yaml`` (all that the result depends on) and ``tensorboard/``. The model and its configuration
+    appear only when the training is complete. The same call gives the same weights on the same machine.
+
+    Args:
+        id: The environment.
+        algo: ``maskable_ppo``, ``ppo`` (knows no masks: illegal actions are what the environment makes of them)
+            or ``dqn`` (masked).
+        steps: Environment steps, over all rows; rounded up to whole roll-outs.
+        out: Folder, created if needed.
+        num_envs: Rows; by default those of the hyperparameters.
+        seed: Of the weights, of exploration and of the environment's rows (``seed + i``).
+        demand: The kernel's own data option, for example a file of bookings.
+        params: Parameters that differ from the nominal ones.
+        hyperparameters: What differs from the shipped ones.
+        progress: Called a few times a second.
+        overwrite: Whether a model in ``out`` may be replaced.
+        max_seconds: Stop after this time [s], also short of ``steps``; what was learned until then depends on the
+            machine's speed.
+
+    Raises:
+        UnknownName: If the id, the algorithm, a parameter or a hyperparameter does not exist.
+        InvalidValue: If a value does not fit, or ``out`` has a model and ``overwrite`` is false.
+        MissingExtra: If Stable-Baselines3 is not installed.
+    """
+    kind = algorithm_class(algo)
+    settings = _settings(id, algo, kind, hyperparameters, num_envs)
+    out = Path(out)
+    if not isinstance(steps, int) or steps < 1:
+        raise InvalidValue(f"steps must be a whole number of at least 1, got {steps!r}.")
+    if (out / MODEL_FILE).exists() and not overwrite:
+        raise InvalidValue(
+            f"{out / MODEL_FILE} must not exist yet. Choose another folder, or overwrite it on purpose."
+        )
+    config = _configuration(id, algo, steps, seed, demand, params, settings)
+    env = _environment(id, settings, demand, params)
+    sb3_settings = _sb3_settings(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    with one_torch_thread():
+        model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
+        model.set_logger(_logger(out / "tensorboard"))
+        model.learn(steps, callback=_callback(steps, progress, max_seconds))
+    env.close()
+    _write(out, model, config)
+    return out / MODEL_FILE
+
+
+def _settings(
+    id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, num_envs: int | None
+) -> dict[str, Any]:
+    """Return the hyperparameters in force, checked for names that do not exist."""
+    try:
+        settings = hyperparameters(id, algo)
+    except InvalidValue:
+        if not changed:
+            raise
+        settings = {}
+    settings |= changed or {}
+    if num_envs is not None:
+        settings["num_envs"] = num_envs
+    parent = inspect.signature(kind.__mro__[1].__init__ if algo == "dqn" else kind.__init__).parameters
+    known = {*parent, *OWN_SETTINGS} - {
+        "self",
+        "env",
+        "seed",
+        "device",
+        "tensorboard_log",
+        "_init_setup_model",
+        "kwargs",
+    }
+    for name in settings:
+        if name not in known:
+            raise UnknownName("hyperparameter", name, known, algo)
+    return {"policy": "MlpPolicy", "num_envs": 64, "reward_scale": 1.0, **settings}
+
+
+def _sb3_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constructor arguments of the SB3 class."""
+    from stable_baselines3.common.utils import LinearSchedule
+
+    kept = {name: value for name, value in settings.items() if name not in OWN_SETTINGS}
+    rate = kept.get("learning_rate")
+    if isinstance(rate, Mapping):
+        if set(rate) != {"start", "end"}:
+            raise InvalidValue(f"learning_rate must be a number or have start and end, got {dict(rate)}.")
+        kept["learning_rate"] = LinearSchedule(float(rate["start"]), float(rate["end"]), 1.0)
+    return kept
+
+
+def _environment(id: str, settings: Mapping[str, Any], demand: Any, params: Mapping[str, Any] | None) -> Any:
+    from rlops.envs.faces import VectorEnv
+    from rlops.wrappers.sb3 import ScaledReward, to_sb3
+
+    family, number = parse_id(id)
+    options = {"demand": demand} if demand is not None else {}
+    envs = VectorEnv(
+        family, number, settings["num_envs"], autoreset_mode=AutoresetMode.SAME_STEP, params=params, **options
+    )
+    env = to_sb3(envs)
+    return env if settings["reward_scale"] == 1 else ScaledReward(env, settings["reward_scale"])
+
+
+def _logger(folder: Path) -> Any:
+    from stable_baselines3.common.logger import configure
+
+    return configure(str(folder), ["tensorboard"])
+
+
+def _callback(total: int, progress: Callable[[Progress], None] | None, max_seconds: float | None) -> Any:
+    """Return an SB3 callback that logs the completion, tells ``progress`` and stops after ``max_seconds``."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Watch(BaseCallback):  # type: ignore[misc]
+        """Keeps the recent episodes."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.returns: deque[float] = deque(maxlen=RECENT_EPISODES)
+            self.completions: deque[float] = deque(maxlen=RECENT_EPISODES)
+            self.began_s = self.told_s = 0.0
+            self.began_steps = 0
+
+        def _on_step(self) -> bool:
+            if not self.began_s:  # the first step may compile
+                self.began_s, self.began_steps = time.perf_counter(), self.num_timesteps
+            if self.locals["dones"].any():
+                for row in np.flatnonzero(self.locals["dones"]):
+                    info = self.locals["infos"][row]
+                    self.returns.append(info["episode"]["r"])
+                    if COMPLETION in info.get("kpis", {}):
+                        self.completions.append(float(info["kpis"][COMPLETION]))
+                if self.completions:
+                    self.logger.record("rollout/completion_mean", float(np.mean(self.completions)))
+            if progress is not None and time.perf_counter() - self.told_s > _PROGRESS_S:
+                self._tell()
+            return max_seconds is None or time.perf_counter() - self.began_s < max_seconds
+
+        def _on_training_end(self) -> None:
+            if progress is not None:
+                self._tell()
+
+        def _tell(self) -> None:
+            assert progress is not None
+            self.told_s = time.perf_counter()
+            rate = (self.num_timesteps - self.began_steps) / max(self.told_s - self.began_s, 1e-9)
+            progress(Progress(self.num_timesteps, total, rate, _mean(self.returns), _mean(self.completions)))
+
+    return Watch()
+
+
+def _mean(values: deque[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _configuration(
+    id: str,
+    algo: str,
+    steps: int,
+    seed: int,
+    demand: Any,
+    params: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what a model depends on, as plain values."""
+    packages = ("gymnasium", "numba", "numpy", "sb3-contrib", "stable-baselines3", "torch")
+    return {
+        "id": id,
+        "algo": algo,
+        "steps": steps,
+        "seed": seed,
+        "demand": str(demand) if demand is not None else None,
+        "params": {name: _plain(value) for name, value in (params or {}).items()},
+        "hyperparameters": _plain(dict(settings)),
+        "versions": {
+            "rlops": rlops.__version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as something that YAML writes without tags."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _write(out: Path, model: Any, config: Mapping[str, Any]) -> None:
+    """Write the configuration and the model, each all or nothing, the model last."""
+    partial = out / f".{os.getpid()}.partial.zip"
+    try:
+        model.save(partial)
+        text = out / f".{os.getpid()}.partial.yaml"
+        text.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        text.replace(out / CONFIG_FILE)
+        partial.replace(out / MODEL_FILE)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""``rlops describe``: what an environment consists of, from the declarations that it is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rlops.cli.options import Id
+from rlops.envs import parse_id
+from rlops.envs.contract import Column, width
+
+
+def describe(id: Id) -> None:
+    """Show versions, parameters, observation, actions, reward terms and key figures."""
+    family, number = parse_id(id)
+    kernel = family.kernel(number)
+    console = Console()
+    console.print(f"[bold]{id}[/bold]  {family.story}\n", highlight=False)
+    versions = _table("Versions", "id", "reason")
+    for version, name in zip(family.versions, family.ids, strict=True):
+        versions.add_row(f"[bold]{name}[/bold]" if version.number == number else name, version.reason)
+    console.print(versions)
+    console.print(_parameters(family, number, kernel))
+    if isinstance(kernel.ACTION, int):
+        console.print(
+            f"[bold]Action[/bold]  one of {kernel.ACTION}, 0 … {kernel.ACTION - 1}\n", highlight=False
+        )
+    else:
+        console.print(_columns(f"Action ({width(kernel.ACTION)} numbers)", kernel.ACTION))
+    console.print(_columns(f"Observation ({width(kernel.OBSERVATION)} numbers)", kernel.OBSERVATION))
+    if getattr(kernel, "AGENTS", ()):
+        title = f"What each of {len(kernel.AGENTS)} agents observes, choosing one of {kernel.AGENT_ACTION}"
+        console.print(
+            _columns(f"{title} ({width(kernel.AGENT_OBSERVATION)} numbers)", kernel.AGENT_OBSERVATION)
+        )
+    console.print(f"[bold]Reward terms[/bold]  {', '.join(kernel.REWARD_TERMS)}\n", highlight=False)
+    console.print(_columns("Key figures at the end of an episode", getattr(kernel, "KPIS", ())))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", expand=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in ("nominal", "low", "high", "count") else "left")
+    return table
+
+
+def _parameters(family: Any, number: int, kernel: Any) -> Table:
+    table = _table("Parameters", "name", "unit", "nominal", "low", "high", "kind", "source")
+    nominal = family.nominal(number)
+    for one in kernel.PARAMETERS:
+        value = float(nominal[one.name][0])
+        shown = one.choices[int(value)] if one.choices else f"{value:g}"
+        table.add_row(one.name, one.unit, shown, f"{one.low:g}", f"{one.high:g}", one.kind, one.source)
+    return table
+
+
+def _columns(title: str, columns: tuple[Column, ...]) -> Table:
+    """Return a table of ``columns``, those of the same name and meaning counted together."""
+    counts: dict[tuple[str, ...], int] = {}
+    for one in columns:
+        row = (one.name, one.unit, f"{one.low:g}", f"{one.high:g}", one.meaning)
+        counts[row] = counts.get(row, 0) + one.count
+    table = _table(title, "name", "count", "unit", "low", "high", "meaning")
+    for (name, *rest), count in counts.items():
+        table.add_row(name, str(count), *rest)
+    return table

@@ -1,0 +1,154 @@
+"""``rlops evaluate``: the key figures of one or several agents over the same days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from rlops.cli.options import Demand, Id, Params, demand_of, parameters
+
+if TYPE_CHECKING:
+    from rlops.agents_baseline.evaluate import Episodes, Interval
+
+HEADLINES = (
+    "completion_rate",
+    "min_class_completion",
+    "late_or_missed_share",
+    "mean_distance_km",
+    "late_share",
+    "lateness_mean_min",
+    "mean_late_min",
+    "illegal",
+    "illegal_actions",
+)
+"""Key figures of the short table, those of them that an environment has."""
+
+
+def evaluate(
+    id: Id,
+    agent: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME|PATH", help="Controller or trained agent; repeatable, the first is the reference."
+        ),
+    ],
+    episodes: Annotated[int, typer.Option(min=1, help="Days, the same for every agent.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Day i has seed SEED + i.")] = 0,
+    demand: Demand = None,
+    param: Params = None,
+    stochastic: Annotated[
+        bool, typer.Option("--stochastic", help="Trained agents draw their actions.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show every key figure.")] = False,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures there.")] = None,
+) -> None:
+    """Let agents play the same days and compare their key figures."""
+    from rlops.agents_baseline.agents import load_agent
+    from rlops.agents_baseline.evaluate import write_json
+
+    bookings, described = demand_of(id, demand)
+    console = Console()
+    if bookings is not None:
+        console.print(str(bookings), highlight=False)
+    agents = [load_agent(name, id, deterministic=not stochastic) for name in agent]
+    for one in agents:
+        if not getattr(one, "uses_masks", True):
+            console.print(
+                f"{one.name} knows no action masks: what it does against them is counted as illegal."
+            )
+    results = evaluate_with_bar(
+        console,
+        id,
+        agents,
+        range(seed, seed + episodes),
+        demand=bookings,
+        params={**described, **parameters(param)},
+    )
+    console.print(figures_table(results) if full else headline_table(results))
+    if json is not None:
+        write_json(json, results)
+        console.print(f"[green]wrote[/green] {json}")
+
+
+def evaluate_with_bar(
+    console: Console, id: str, agents: Sequence[Any], seeds: Sequence[int], **options: Any
+) -> list[Episodes]:
+    """Evaluate ``agents`` under a progress bar; ``options`` are those of ``evaluate``."""
+    from rlops.agents_baseline import evaluate as evaluation
+
+    results = []
+    with Progress(console=console, transient=True) as bar:
+        for one in agents:
+            task = bar.add_task(one.name, total=len(seeds))
+            results.append(
+                evaluation.evaluate(
+                    id,
+                    one,
+                    seeds,
+                    progress=lambda ended, task=task: bar.update(task, completed=ended),
+                    **options,
+                )
+            )
+            bar.remove_task(task)
+    return results
+
+
+def headline_table(results: Sequence[Episodes]) -> Table:
+    """Return the figures that matter first: one row an agent; intervals are 95 %, paired against the first agent."""
+    from rlops.agents_baseline.evaluate import shown
+
+    first = results[0]
+    names = [name for name in HEADLINES if name in first.kpis]
+    table = Table(
+        title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
+        caption=f"difference: in return to {first.agent}, day by day; (… served): of what was served only",
+    )
+    table.add_column("agent", overflow="fold")
+    for name in ("return", "difference", *names, "decision p50 / p95"):
+        table.add_column(name.replace("_", " "), justify="right")
+    for result in results:
+        intervals = result.intervals()
+        difference = "" if result is first else _ranged(result.difference(first)["return"], signed=True)
+        table.add_row(
+            result.agent,
+            _ranged(intervals["return"]),
+            difference,
+            *(shown(name, intervals) for name in names),
+            _latency(result),
+        )
+    return table
+
+
+def figures_table(results: Sequence[Episodes]) -> Table:
+    """Return every figure: one row a figure, one column an agent."""
+    from rlops.agents_baseline.evaluate import shown
+
+    first = results[0]
+    intervals = [result.intervals() for result in results]
+    table = Table(title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, means")
+    table.add_column("figure")
+    for result in results:
+        table.add_column(result.agent, justify="right", overflow="fold")
+    for name in intervals[0]:
+        table.add_row(name.replace("_", " "), *(shown(name, one) for one in intervals))
+    table.add_row("decision p50 / p95", *(_latency(result) for result in results))
+    return table
+
+
+def _ranged(interval: Interval, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    return f"{interval.mean:{sign},.0f}\n[{interval.low:{sign},.0f}, {interval.high:{sign},.0f}]".replace(
+        "[", r"\["
+    )
+
+
+def _latency(result: Episodes) -> str:
+    if result.latency is None or not result.latency.decisions:
+        return "-"
+    return f"{result.latency.p50_ms:.2f} /\n{result.latency.p95_ms:.2f} ms"

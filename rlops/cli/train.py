@@ -1,0 +1,102 @@
+"""``rlops train``: train an agent with Stable-Baselines3."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rlops.cli.options import Demand, Id, Params, demand_of, parameters
+
+if TYPE_CHECKING:
+    from rlops.agents_baseline import train as training
+
+
+class Algorithm(str, Enum):
+    """The algorithms, as choices of the command line."""
+
+    maskable_ppo = "maskable_ppo"
+    ppo = "ppo"
+    dqn = "dqn"
+
+
+def train(
+    id: Id,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for model.zip, config.yaml and tensorboard/.")
+    ],
+    algo: Annotated[
+        Algorithm, typer.Option(help="MaskablePPO, PPO without masks, or masked DQN.")
+    ] = Algorithm.maskable_ppo,
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps over all rows.")] = 1_000_000,
+    num_envs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows stepped together; by default those of the hyperparameters."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, exploration and environments.")] = 0,
+    demand: Demand = None,
+    param: Params = None,
+    hyperparameters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML with hyperparameters that differ from the shipped ones."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
+) -> None:
+    """Train an agent and write its model."""
+    from rlops.agents_baseline.train import read_hyperparameters
+
+    bookings, described = demand_of(id, demand)
+    console = Console()
+    if bookings is not None:
+        console.print(str(bookings), highlight=False)
+    changed = read_hyperparameters(hyperparameters, algo.value) if hyperparameters else None
+    model = train_with_bar(
+        console,
+        id,
+        algo.value,
+        steps=steps,
+        out=out,
+        num_envs=num_envs,
+        seed=seed,
+        demand=bookings,
+        params={**described, **parameters(param)},
+        hyperparameters=changed,
+        overwrite=overwrite,
+    )
+    console.print(f"[green]wrote[/green] {model}")
+    console.print(f"compare it: rlops evaluate {id} --agent {out} --agent random", highlight=False)
+
+
+def train_with_bar(console: Console, id: str, algo: str, *, steps: int, **options: object) -> Path:
+    """Train under a progress bar with speed, mean return and completion; arguments are those of ``train``."""
+    from rlops.agents_baseline import train as training
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:3.0f} %  {task.fields[told]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task(f"{algo} on {id}", total=steps, told="")
+
+        def tell(progress: training.Progress) -> None:
+            bar.update(task, completed=min(progress.steps, steps), told=_told(progress))
+
+        return training.train(id, algo, steps=steps, progress=tell, **options)  # type: ignore[arg-type]
+
+
+def _told(progress: training.Progress) -> str:
+    """Return speed, mean return and completion as text."""
+    parts = [f"{progress.steps_per_s:,.0f} steps/s"]
+    if not math.isnan(progress.mean_return):
+        parts.append(f"return {progress.mean_return:,.0f}")
+    if not math.isnan(progress.completion):
+        parts.append(f"completed {progress.completion:.1%}")
+    return "  ".join(parts)

@@ -1,0 +1,216 @@
+"""One call trains; the folder says all that the result depends on, and only a complete one has a model."""
+
+from __future__ import annotations
+
+import math
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import rlops
+from rlops.agents_baseline import agents
+from rlops.agents_baseline.agents import load_agent
+from rlops.agents_baseline.evaluate import evaluate
+from rlops.agents_baseline.train import hyperparameters, read_hyperparameters, train
+from rlops.errors import InvalidFile, InvalidValue, UnknownName
+from tests.agents_baseline.policies import DoNothing
+
+ID = "rlops/Dispatch-v0"
+SMALL = {
+    "maskable_ppo": {"n_steps": 50, "batch_size": 100, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}},
+    "ppo": {"n_steps": 50, "batch_size": 100, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}},
+    "dqn": {"learning_starts": 50, "buffer_size": 1000, "policy_kwargs": {"net_arch": [8]}},
+}
+
+
+def small(algo, out, **options):
+    settings = {"steps": 500, "num_envs": 4, "seed": 3, "hyperparameters": SMALL[algo], **options}
+    return train(ID, algo, out=out, **settings)
+
+
+def weights(path):
+    return load_agent(path, ID).model.policy.state_dict()
+
+
+@pytest.mark.parametrize("algo", agents.ALGORITHMS)
+def test_a_trained_agent_loads_and_acts(algo, tmp_path):
+    told = []
+    model = small(algo, tmp_path / "run", progress=told.append)
+    assert model == tmp_path / "run" / "model.zip"
+    assert sorted(p.name for p in model.parent.iterdir()) == ["config.yaml", "model.zip", "tensorboard"]
+    assert any((model.parent / "tensorboard").iterdir())
+    assert told[-1].steps >= 500
+    assert told[-1].total == 500
+    assert 0 < told[-1].completion < 1
+    assert not math.isnan(told[-1].mean_return)
+    agent = load_agent(tmp_path / "run", ID)
+    assert agent.name == f"{algo} {tmp_path / 'run'}"
+    assert agent.uses_masks is (algo != "ppo")
+    played = evaluate(ID, agent, range(4), latency=False)
+    assert (played.table["illegal_actions"] == 0).all() or algo == "ppo"
+    again = evaluate(ID, load_agent(model, ID), range(4), latency=False, max_rows=3)
+    np.testing.assert_array_equal(again.table["return"], played.table["return"])
+
+
+def test_the_same_call_gives_the_same_weights(tmp_path):
+    first, second, other = (
+        weights(small("maskable_ppo", tmp_path / name, seed=seed))
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_training_leaves_the_threads_of_torch_as_they_were(tmp_path):
+    before = torch.get_num_threads()
+    small("dqn", tmp_path / "run")
+    assert torch.get_num_threads() == before
+
+
+def test_the_configuration_says_what_the_model_depends_on(tmp_path):
+    model = small("ppo", tmp_path / "run", params={"speed_kmh": 20.0})
+    config = yaml.safe_load((model.parent / "config.yaml").read_text())
+    assert (config["id"], config["algo"], config["steps"], config["seed"]) == (ID, "ppo", 500, 3)
+    assert config["params"] == {"speed_kmh": 20.0}
+    assert config["hyperparameters"]["n_steps"] == 50
+    assert config["hyperparameters"]["num_envs"] == 4
+    assert config["hyperparameters"]["gamma"] == hyperparameters(ID, "ppo")["gamma"]
+    assert config["versions"]["rlops"] == rlops.__version__
+    assert config["versions"]["torch"] == torch.__version__
+
+
+def test_a_model_is_replaced_only_on_purpose(tmp_path):
+    model = small("maskable_ppo", tmp_path / "run")
+    before = model.read_bytes()
+    with pytest.raises(InvalidValue, match="must not exist yet"):
+        small("maskable_ppo", tmp_path / "run")
+    assert model.read_bytes() == before
+    small("maskable_ppo", tmp_path / "run", seed=9, overwrite=True)
+    assert model.read_bytes() != before
+
+
+def test_an_interrupted_training_leaves_no_model(tmp_path):
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small("maskable_ppo", tmp_path / "run", progress=stop)
+    assert not list((tmp_path / "run").glob("*.zip"))
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_training_may_end_after_a_time(tmp_path):
+    told = []
+    small("maskable_ppo", tmp_path / "run", steps=10**9, max_seconds=0.5, progress=told.append)
+    assert told[-1].steps < 10**6
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"hyperparameters": {"n_stepz": 5}}, UnknownName, "no hyperparameter named 'n_stepz'.*n_steps"),
+        (
+            {"hyperparameters": {"learning_rate": {"from": 1}}},
+            InvalidValue,
+            "must be a number or have start and end",
+        ),
+        ({"hyperparameters": {"reward_scale": 0}}, InvalidValue, "reward_scale must be above 0"),
+        ({"steps": 0}, InvalidValue, "steps must be a whole number"),
+        ({"params": {"speed": 5}}, UnknownName, "no parameter named 'speed'"),
+        ({"demand": "trips.csv"}, UnknownName, "no option named 'demand'"),
+        ({"num_envs": 0}, InvalidValue, "num_envs must be a whole number"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        small("maskable_ppo", tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_algorithm_lists_those_that_exist(tmp_path):
+    with pytest.raises(UnknownName, match=r"no algorithm named 'sac'.*dqn, maskable_ppo, ppo"):
+        train(ID, "sac", steps=1, out=tmp_path)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("algo", agents.ALGORITHMS)
+def test_hyperparameters_are_shipped_and_known_to_the_algorithm(version, algo):
+    import inspect
+
+    settings = hyperparameters(f"rlops/Dispatch-v{version}", algo)
+    kind = agents.algorithm_class(algo)
+    known = inspect.signature((kind.__mro__[1] if algo == "dqn" else kind).__init__).parameters
+    assert set(settings) - {"num_envs", "reward_scale"} <= set(known)
+    assert not any(
+        isinstance(value, str) for value in settings.values()
+    )  # 3e-4 without a point is a text in YAML
+
+
+def test_hyperparameters_may_come_from_a_file(tmp_path):
+    file = tmp_path / "h.yaml"
+    file.write_text("ppo: {gamma: 0.5}\ndqn: {gamma: 0.6}\n")
+    assert read_hyperparameters(file, "dqn") == {"gamma": 0.6}
+    file.write_text("gamma: 0.7\n")
+    assert read_hyperparameters(file, "dqn") == {"gamma": 0.7}
+    file.write_text("- 1\n")
+    with pytest.raises(InvalidFile, match="must map names"):
+        read_hyperparameters(file, "dqn")
+    with pytest.raises(InvalidFile, match="readable YAML file"):
+        read_hyperparameters(tmp_path / "absent.yaml", "dqn")
+
+
+def test_an_id_without_hyperparameters_says_how_to_give_them(tmp_path):
+    with pytest.raises(InvalidValue, match="Pass your own"):
+        train("rlops/DispatchStatic-v2", steps=1, out=tmp_path / "run")
+
+
+def test_a_model_without_its_configuration_is_recognised(tmp_path):
+    for algo in agents.ALGORITHMS:
+        model = small(algo, tmp_path / algo)
+        model.with_name("config.yaml").unlink()
+        assert load_agent(model, ID).algo == algo
+
+
+def test_a_model_of_other_spaces_is_refused(tmp_path):
+    model = small("ppo", tmp_path / "run")
+    with pytest.raises(InvalidValue, match=r"got \(122,\) and 201\. Train it on rlops/DispatchStatic-v2"):
+        load_agent(model, "rlops/DispatchStatic-v2")
+
+
+def test_a_stochastic_agent_draws(tmp_path):
+    model = small("maskable_ppo", tmp_path / "run")
+    best, drawn = load_agent(model, ID), load_agent(model, ID, deterministic=False)
+    obs, masks = np.zeros((50, 122), np.float32), np.ones((50, 201), bool)
+    assert len(set(best.actions(None, obs, masks))) == 1
+    assert len(set(drawn.actions(None, obs, masks))) > 10
+
+
+@pytest.fixture
+def controllers(monkeypatch):
+    module = types.ModuleType("rlops.agents_baseline.controllers")
+    module.CONTROLLERS = {"do_nothing": DoNothing}
+    module.make_controller = lambda name, id: module.CONTROLLERS[name]()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_a_controller_loads_by_name_even_beside_a_folder_of_that_name(controllers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "do_nothing").mkdir()
+    assert isinstance(load_agent("do_nothing", ID), DoNothing)
+
+
+def test_an_unknown_agent_lists_the_controllers(controllers):
+    with pytest.raises(UnknownName, match="no agent named 'do_nothin'. Did you mean do_nothing"):
+        load_agent("do_nothin", ID)
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    with pytest.raises(InvalidFile, match=r"must contain model\.zip"):
+        load_agent(tmp_path, ID)
+    (tmp_path / "model.zip").write_text("no zip")
+    with pytest.raises(InvalidFile, match="must be a model that Stable-Baselines3 saved"):
+        load_agent(tmp_path, ID)

@@ -1,0 +1,656 @@
+"""Dispatch v2: conservation, beliefs, the mask against brute force, directions, agents."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import rlops
+from rlops.envs.contract import bounds
+from rlops.envs.dispatch import kernel_v2 as v2
+from rlops.envs.dispatch.city import (
+    ASSIGNED,
+    CANCELLED,
+    DONE,
+    END_MIN,
+    HIDDEN,
+    MISSED,
+    NO_SHOW,
+    ONBOARD,
+    OPEN,
+    QUARTER_MIN,
+    QUARTERS,
+)
+from rlops.envs.dispatch.fleet import FARE, MISSES
+from rlops.envs.dispatch.params import PARAMETERS
+from rlops.envs.dispatch.plan import BREAK, DOWN, DRIVING, IDLE, OFF, SERVING
+from tests.envs.rollouts import chosen, state_bytes
+
+KPI = {c.name: i for i, c in enumerate(v2.KPIS)}
+NO_NOISE = {"leg_noise_sd": 0, "traffic_day_sd": 0, "congestion_sd": 0, "no_show": 0, "late_cancel": 0}
+HARSH = {
+    "breakdown_per_km": 2e-3, "ev_share": 0.5, "ev_range_km": 160, "ev_charge_kw": 22, "no_show": 0.12,
+    "late_cancel": 0.15, "leg_noise_sd": 0.35, "congestion_sd": 0.15, "demand_per_day": 280, "shift_min": 480,
+}  # fmt: skip
+TIGHT = {"ride_limit_min": 20, "ride_limit_factor": 1.2, "cap_amb": 2, "patience_min": 10, "n_vehicles": 5}
+BUSY = {"lookahead_min": 240, "prebook_share": 1, "n_vehicles": 16, "ride_limit_min": 90, "cap_wc": 3}
+WORLDS = [{}, HARSH, TIGHT, BUSY, HARSH | TIGHT, {"event_driven": 1}, {"pooling": 0}]
+
+
+def vector(rows, **params):
+    return gym.make_vec("rlops/Dispatch-v2", num_envs=rows, params=params or None)
+
+
+def worlds(rows_each=1, each=WORLDS):
+    """Return a vector environment with ``rows_each`` rows of each world."""
+    nominal = {p.name: p.nominal for p in PARAMETERS}
+    names = sorted({name for world in each for name in world})
+    values = {n: [w.get(n, nominal[n]) for w in each for _ in range(rows_each)] for n in names}
+    return vector(rows_each * len(each), **values)
+
+
+def cheapest(state, mask):
+    """Return the action with the cheapest feasible insertion of each row, ADVANCE where there is none."""
+    n = len(state)
+    rows = np.take_along_axis(state["row_of"], np.maximum(state["slot"], 0), 1)
+    usd = np.take_along_axis(state["pair_usd"], np.maximum(rows, 0)[:, :, None], 1).reshape(n, -1)
+    usd = np.where(mask[:, : v2.ADVANCE] == 1, usd, np.inf)
+    best = usd.argmin(1)
+    return np.where(np.isfinite(usd[np.arange(n), best]), best, v2.ADVANCE)
+
+
+def legal(state, mask, step):
+    return np.array([chosen(mask[i], i, step) for i in range(len(state))])
+
+
+def days(env, policy, seed=0, watch=None):
+    """Play one day in every row; return the returns, key figures, final states and number of steps."""
+    env.reset(seed=seed)
+    n = env.num_envs
+    total, steps = np.zeros(n), np.zeros(n, int)
+    figures, final = np.zeros((n, len(KPI))), env.unwrapped.state.copy()
+    running = np.ones(n, bool)
+    for step in itertools.count():
+        state, mask = env.unwrapped.state, env.unwrapped.action_masks()
+        actions = policy(state, mask) if policy is cheapest else policy(state, mask, step)
+        _, reward, terminated, truncated, infos = env.step(actions)
+        total += reward * running
+        steps += running
+        ended = running & (terminated | truncated)
+        if watch is not None:
+            watch(env.unwrapped.params, env.unwrapped.state, running)
+        if ended.any():
+            final[ended] = env.unwrapped.state[ended]
+            for name, i in KPI.items():
+                figures[ended, i] = infos["kpis"][name][ended]
+            running &= ~ended
+        if not running.any():
+            return total, figures, final, steps
+
+
+# --- conservation ---------------------------------------------------------------------------------------
+
+
+def check_conservation(params, state, running):
+    for p, s in zip(params[running], state[running], strict=True):
+        n = s["n_bookings"]
+        status = s["status"][:n]
+        counts = np.bincount(status, minlength=8)
+        assert counts.sum() == n
+        assert counts[DONE] == s["n_completed"]
+        assert counts[MISSED] == s["n_missed"]
+        assert counts[NO_SHOW] == s["n_no_show"]
+        assert counts[CANCELLED] == s["n_cancelled"]
+        if not (s["terminated"] or s["truncated"]):
+            assert counts[OPEN] == s["n_open"]
+            assert counts[HIDDEN] == n - s["next_booking"]
+            assert set(s["open_list"][: s["n_open"]]) == set(np.flatnonzero(status == OPEN))
+        on = [np.flatnonzero((status == ONBOARD) & (s["vehicle"][:n] == v)) for v in range(v2.V_MAX)]
+        if not s["truncated"]:
+            np.testing.assert_array_equal(s["onboard_amb"], [s["ambulatory"][b].sum() for b in on])
+            np.testing.assert_array_equal(s["onboard_wc"], [s["wheelchair"][b].sum() for b in on])
+        assert 0 <= s["onboard_amb"].min() <= s["onboard_amb"].max() <= p["cap_amb"]
+        assert 0 <= s["onboard_wc"].min() <= s["onboard_wc"].max() <= p["cap_wc"]
+        assert s["km"] == pytest.approx(s["odometer_km"].sum(), abs=1e-9)
+        assert s["range_km"].min() >= 0.0
+        check_plans(s)
+
+
+def check_plans(s):
+    for v in range(v2.V_MAX):
+        plan = list(s["plan"][v, : s["stops"][v]])
+        assert len(set(plan)) == len(plan)
+        assert s["committed"][v] == (s["mode"][v] in (DRIVING, SERVING))
+        for m, stop in enumerate(plan):
+            if stop % 2:
+                assert (stop - 1 in plan[:m]) == (s["status"][stop // 2] == ASSIGNED)
+            elif s["vehicle"][stop // 2] == v:
+                assert stop + 1 in plan[m:]
+            else:
+                assert m == 0, "only a leg under way may lead to a rider who has gone"
+
+
+@pytest.mark.parametrize("policy", [legal, cheapest])
+def test_nothing_is_lost_and_the_return_is_the_closed_form_of_the_totals(policy):
+    env = worlds()
+    total, figures, final, _ = days(env, policy, seed=3, watch=check_conservation)
+    p, k = env.unwrapped.params, lambda name: figures[:, KPI[name]]
+    closed = p["fare_usd"] * k("completed") - p["km_cost_usd"] * k("km_total") - p["miss_cost_usd"] * k("missed")
+    closed -= p["late_cost_usd_per_min"] * k("lateness_total_min")
+    closed -= p["ride_cost_usd_per_min"] * k("excess_ride_total_min")
+    np.testing.assert_allclose(total, closed, rtol=0, atol=1e-9)
+    own = final["vehicle_usd"].sum(1) - p["miss_cost_usd"] * k("missed")
+    np.testing.assert_allclose(total, own, rtol=0, atol=1e-9)
+    resolved = k("completed") + k("missed") + k("no_shows") + k("cancelled")
+    np.testing.assert_array_equal(resolved, k("bookings"))
+    assert (k("breakdowns")[[1, 4]] > 0).all()
+    assert (final["now_min"] <= END_MIN).all()
+
+
+def test_nobody_is_served_early_or_set_down_before_being_picked_up():
+    env = worlds(each=[{}, {"no_show": 0.12}, TIGHT, BUSY])
+    _, _, final, _ = days(env, cheapest, seed=5)
+    for s in final:
+        done = np.flatnonzero(s["status"][: s["n_bookings"]] == DONE)
+        assert len(done) > 50
+        begun = s["picked_min"][done] - s["board_min"][done]
+        assert (begun >= s["earliest_min"][done] - 1e-9).all()
+        assert (begun <= s["expires_min"][done] + 1e-9).all()
+        late = np.clip(begun - s["latest_min"][done], 0, 30)
+        np.testing.assert_allclose(late, s["lateness_min"][done], atol=1e-9)
+        ride = s["dropped_min"][done] - s["alight_min"][done] - s["picked_min"][done]
+        assert (ride > 0).all()
+    assert np.isnan(final[0]["picked_min"][: final[0]["n_bookings"]]).sum() > 0  # no-shows and the like
+
+
+def test_vehicles_keep_their_shifts_and_every_one_of_them_rests():
+    env = worlds(rows_each=2, each=[{}, {"shift_min": 480, "break_min": 60}])
+    resting = np.zeros((4, v2.V_MAX))
+
+    def watch(params, state, running):
+        resting[running] += (state["mode"] == BREAK)[running]
+        for s in state[running]:
+            before = s["now_min"] < s["shift_start_min"]
+            assert (s["mode"][before] == OFF).all()
+            over = s["now_min"] > s["shift_end_min"]
+            off = (s["mode"] == OFF) & over
+            aboard = s["onboard_amb"] + s["onboard_wc"] > 0
+            assert not (off & aboard).any()
+            assert (s["pair_ok"][:, over] == 0).all()
+
+    days(env, lambda state, mask, step: cheapest(state, mask), seed=1, watch=watch)
+    assert (resting[:2, :8] >= 30).all()
+    assert (resting[2:, :8] >= 60).all()
+
+
+def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
+    env = vector(4, breakdown_per_km=2e-3, late_cancel=0)
+    seen = set()
+
+    def watch(params, state, running):
+        for i in np.flatnonzero(running):
+            s = state[i]
+            for b in np.flatnonzero((s["status"][: s["n_bookings"]] == OPEN) & (s["aboard_min"][: s["n_bookings"]] > 0)):
+                v = [v for v in range(8) if s["mode"][v] == DOWN and s["x_km"][v] == s["pickup_x_km"][b]]
+                if v and s["latest_min"][b] > s["now_min"] - 1:
+                    seen.add((i, b))
+                    assert b in s["slot"]
+                    assert s["pickup_y_km"][b] == s["y_km"][v[0]]
+                    assert not s["pair_ok"][:, v[0]].any()
+
+    _, figures, final, _ = days(env, cheapest, seed=2, watch=watch)
+    assert len(seen) > 3
+    assert figures[:, KPI["breakdowns"]].min() > 0
+    assert any(final[i]["status"][b] == DONE for i, b in seen)
+
+
+# --- no leak --------------------------------------------------------------------------------------------
+
+
+def forked(at_step=300, seed=4):
+    """Return two identical rows in the middle of a day."""
+    env = vector(2)
+    env.reset(seed=seed)
+    for _ in range(at_step):
+        env.step(cheapest(env.unwrapped.state, env.unwrapped.action_masks()))
+    env.unwrapped.clone_rows(0, [1])
+    return env
+
+
+def observed(env):
+    env.unwrapped._batch.observe()
+    out = env.unwrapped._batch.out
+    return out.obs.copy(), out.mask.copy(), env.unwrapped.state["pair_usd"].copy()
+
+
+def test_what_is_hidden_is_not_observed():
+    env = forked()
+    s = env.unwrapped.state[1]
+    n, unknown = s["n_bookings"], slice(s["next_booking"], s["n_bookings"])
+    assert unknown.stop - unknown.start > 10
+    for field in ("pickup_x_km", "dropoff_y_km", "earliest_min", "latest_min", "direct_min"):
+        s[field][unknown] += 1.0
+    waiting = np.isin(s["status"][:n], (HIDDEN, OPEN, ASSIGNED))
+    s["no_show"][:n][waiting] ^= 1
+    s["cancel_min"][:n][waiting] = s["now_min"] + 0.5
+    for field in ("board_min", "alight_min", "until_min", "speed_km_per_min", "reach_km", "breakdown_at_km"):
+        s[field] *= 1.5
+    s["congestion"] += 0.1
+    s["demand_factor"], s["traffic_factor"] = 2.0, 2.0
+    for seen in observed(env):
+        np.testing.assert_array_equal(seen[0], seen[1])
+    _, _, _, _, infos = env.step(np.full(2, v2.ADVANCE))
+    assert (infos["action_mask"][0] != infos["action_mask"][1]).any() or (
+        env.unwrapped.state["n_cancelled"][0] != env.unwrapped.state["n_cancelled"][1]
+    )
+
+
+def test_a_no_show_is_not_seen_before_the_wait_at_the_door_is_over():
+    env = forked()
+    checked = 0
+    for _ in range(40):
+        env.unwrapped.clone_rows(0, [1])
+        state = env.unwrapped.state
+        driving = [v for v in range(8) if state[0]["mode"][v] == DRIVING and state[0]["plan"][v, 0] % 2 == 0]
+        driving = [v for v in driving if state[0]["vehicle"][state[0]["plan"][v, 0] // 2] == v]
+        saved = env.unwrapped.save_state()
+        if driving:
+            v = driving[0]
+            state[1]["no_show"][state[0]["plan"][v, 0] // 2] ^= 1
+            for _ in range(30):
+                env.step(np.full(2, v2.ADVANCE))
+                if (env.unwrapped.state["mode"][:, v] != DRIVING).any() and (
+                    env.unwrapped.state["mode"][:, v] != SERVING
+                ).any():
+                    break
+                if env.unwrapped.state["stops"][0, v] != env.unwrapped.state["stops"][1, v]:
+                    break
+                if len(set(env.unwrapped.state["since_min"][:, v])) > 1:
+                    break
+                obs, mask, _ = observed(env)
+                np.testing.assert_array_equal(obs[0], obs[1])
+                np.testing.assert_array_equal(mask[0], mask[1])
+                checked += 1
+            env.unwrapped.load_state(saved)
+        env.step(cheapest(env.unwrapped.state, env.unwrapped.action_masks()))
+    assert checked > 20
+
+
+# --- the mask against brute force -----------------------------------------------------------------------
+
+
+def drive_until(s, depart_min, km):
+    """Return the expected arrival by stepping through the quarters of an hour."""
+    t = depart_min
+    while True:
+        q = min(int(t // QUARTER_MIN), QUARTERS - 1)
+        left = math.inf if q == QUARTERS - 1 else (q + 1) * QUARTER_MIN - t
+        need = km / s["expected_speed_km_per_min"][q]
+        if need <= left:
+            return t + need
+        t += left
+        km -= left * s["expected_speed_km_per_min"][q]
+
+
+def timed(p, s, v, stops, of_new):
+    """Return km, and by stop its begin and end, ride and lateness; ``stops`` begin behind what is committed."""
+    x, y = s["x_km"][v], s["y_km"][v]
+    t = max(s["now_min"], s["believed_min"][v])
+    ends, rows, km = {}, {}, 0.0
+    amb, wc, full = s["onboard_amb"][v], s["onboard_wc"][v], False
+    for m, stop in enumerate(stops):
+        b = stop // 2
+        gone = stop % 2 == 0 and s["vehicle"][b] != v and b != of_new
+        place = ("dropoff" if stop % 2 else "pickup") + "_{}_km"
+        to_x, to_y = s[place.format("x")][b], s[place.format("y")][b]
+        leg = p["circuity"] * math.hypot(to_x - x, to_y - y)
+        fixed = m == 0 and s["committed"][v]
+        if not fixed:
+            km += leg
+            t = drive_until(s, t, leg)
+        serve = p[("alight_" if stop % 2 else "board_") + ("wc_min" if s["wheelchair"][b] else "amb_min")]
+        begin = t if stop % 2 or gone else max(t, s["earliest_min"][b])
+        end = begin if gone else begin + serve
+        if fixed and s["mode"][v] == SERVING:
+            begin, end = s["begin_min"][v, 0], t
+        t, x, y = end, to_x, to_y
+        ends[stop] = end
+        row = {"begin": begin, "late": 0.0, "ride": 0.0}
+        if stop % 2:
+            row["ride"] = begin - (s["aboard_min"][b] if s["aboard_min"][b] > 0 else ends[stop - 1])
+            amb, wc = amb - s["ambulatory"][b], wc - s["wheelchair"][b]
+        elif not gone:
+            row["late"] = max(0.0, begin - s["latest_min"][b])
+            amb, wc = amb + s["ambulatory"][b], wc + s["wheelchair"][b]
+        full = full or amb > p["cap_amb"] or wc > p["cap_wc"]
+        rows[stop] = row | {"gone": gone}
+    return km, rows, full
+
+
+def priced(p, s, rows):
+    limit = {stop: max(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][stop // 2]) for stop in rows}
+    late = sum(min(r["late"], 30.0) for r in rows.values())
+    excess = sum(max(0.0, r["ride"] - limit[stop]) for stop, r in rows.items() if stop % 2)
+    return p["late_cost_usd_per_min"] * late + p["ride_cost_usd_per_min"] * excess
+
+
+def brute_force(p, s, v, b):
+    """Return the cheapest feasible insertion cost of booking ``b`` into the plan of ``v``, or None; all are tried."""
+    base = [int(stop) for stop in s["plan"][v, : s["stops"][v]]]
+    if len(base) + 2 > v2.S_MAX:
+        return None
+    base_km, before, _ = timed(p, s, v, base, b)
+    best = None
+    spare = math.inf
+    if int(p["ev_share"] * (v + 1) + 1e-9) > int(p["ev_share"] * v + 1e-9):
+        left = s["range_km"][v]
+        if s["mode"][v] in (IDLE, BREAK):
+            left += max(0.0, s["now_min"] - s["parked_min"][v]) * p["ev_charge_kw"] / 60 / 0.30
+        spare = min(left, p["ev_range_km"]) - 0.10 * p["ev_range_km"] - base_km
+    for i in range(s["committed"][v], len(base) + 1):
+        for j in range(i, len(base) + 1):
+            trial = [*base[:i], 2 * b, *base[i:j], 2 * b + 1, *base[j:]]
+            km, rows, full = timed(p, s, v, trial, b)
+            if full or km - base_km > spare or breaks_rules(p, s, v, b, rows, before, direct=i == j):
+                continue
+            usd = p["km_cost_usd"] * (km - base_km) + priced(p, s, rows) - priced(p, s, before)
+            best = usd if best is None else min(best, usd)
+    return best
+
+
+def breaks_rules(p, s, v, new, rows, before, direct):
+    eps = 1e-9
+    for stop, row in rows.items():
+        b, old = stop // 2, before.get(stop, {"late": 0.0, "ride": 0.0, "begin": -math.inf})
+        if row["gone"]:
+            continue
+        if stop % 2:
+            limit = max(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][b])
+            if row["ride"] > max(limit, old["ride"]) + eps and not (b == new and direct):
+                return True
+        else:
+            if row["late"] - old["late"] > 30.0:
+                return True
+            if row["begin"] > max(min(s["expires_min"][b], s["shift_end_min"][v]), old["begin"]) + eps:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("world", range(len(WORLDS) - 1))
+def test_the_mask_allows_exactly_what_brute_force_finds_feasible_at_its_cost(world):
+    env = vector(1, **WORLDS[world])
+    env.reset(seed=10 + world)
+    rng = np.random.default_rng(world)
+    found = {True: 0, False: 0}
+    pooled = 0
+    for step in range(900):
+        s, p, mask = env.unwrapped.state[0], env.unwrapped.params[0], env.unwrapped.action_masks()[0]
+        slots = np.flatnonzero(s["slot"] >= 0)
+        if step % 3 == 0 and len(slots):
+            k, v = rng.choice(slots), rng.integers(p["n_vehicles"])
+            on_shift = s["mode"][v] not in (OFF, DOWN) and s["now_min"] < s["shift_end_min"][v]
+            rested = s["break_done"][v] or s["now_min"] < s["shift_start_min"][v] + 0.70 * p["shift_min"]
+            usd = brute_force(p, s, v, s["slot"][k]) if on_shift and rested else None
+            assert mask[k * v2.V_MAX + v] == (usd is not None)
+            if usd is not None:
+                assert s["pair_usd"][s["row_of"][s["slot"][k]], v] == pytest.approx(usd, abs=1e-6)
+                pooled += s["stops"][v] > 0
+            found[usd is not None] += 1
+        action = chosen(mask, world, step) if rng.random() < 0.5 else v2.ADVANCE
+        env.step(np.array([action]))
+    assert min(found.values()) > 10
+    assert pooled > 10
+
+
+def test_without_noise_boarding_begins_when_the_pair_table_says():
+    env = vector(1, **NO_NOISE)
+    env.reset(seed=0)
+    foretold = {}
+    while not foretold or env.unwrapped.state["now_min"][0] < 600:
+        s, mask = env.unwrapped.state[0], env.unwrapped.action_masks()[0]
+        action = v2.ADVANCE
+        for k in np.flatnonzero(s["slot"] >= 0):
+            for v in range(8):
+                if mask[k * v2.V_MAX + v] and s["mode"][v] == IDLE and s["stops"][v] == 0:
+                    action = k * v2.V_MAX + v
+                    if s["break_done"][v] or s["now_min"] < s["shift_start_min"][v] + 200:
+                        foretold[int(s["slot"][k])] = s["pair_begin_min"][s["row_of"][s["slot"][k]], v]
+        env.step(np.array([action]))
+    s = env.unwrapped.state[0]
+    done = [b for b in foretold if s["status"][b] == DONE]
+    assert len(done) > 30
+    for b in done:
+        assert s["picked_min"][b] - s["board_min"][b] == pytest.approx(foretold[b], abs=1e-6)
+
+
+def test_an_illegal_action_is_an_advance_that_is_counted():
+    env = forked()
+    mask = env.unwrapped.action_masks()[0]
+    illegal = int(np.flatnonzero(~mask)[0])
+    obs, reward, *_ = env.step(np.array([illegal, v2.ADVANCE]))
+    assert reward[0] == reward[1]
+    np.testing.assert_array_equal(obs[0], obs[1])
+    state = env.unwrapped.state
+    assert state["n_illegal"].tolist() == [1, 0]
+    state["n_illegal"] = 0
+    np.testing.assert_array_equal(*state_bytes(env)[:, 16 + 16 :])  # behind seed, key, episode, steps
+
+
+def test_an_assignment_takes_no_time_and_slots_keep_their_places():
+    env = vector(1)
+    env.reset(seed=0)
+    assigned = 0
+    for _ in range(400):
+        s = env.unwrapped.state[0].copy()
+        action = int(cheapest(env.unwrapped.state, env.unwrapped.action_masks())[0])
+        _, reward, _, _, infos = env.step(np.array([action]))
+        if action < v2.ADVANCE:
+            assigned += 1
+            assert infos["dt_min"][0] == 0
+            assert reward[0] == 0
+            expected = s["slot"].copy()
+            expected[action // v2.V_MAX] = -1
+            np.testing.assert_array_equal(env.unwrapped.state["slot"][0], expected)
+        else:
+            assert infos["dt_min"][0] == 1
+            shown = env.unwrapped.state["slot"][0]
+            shown = shown[shown >= 0]
+            due = [(env.unwrapped.state["latest_min"][0, b], b) for b in shown]
+            assert due == sorted(due)
+    assert assigned > 20
+
+
+def test_event_driven_advance_runs_up_to_five_minutes():
+    env = vector(1, event_driven=1)
+    env.reset(seed=0)
+    lengths = [env.step(np.array([v2.ADVANCE]))[4]["dt_min"][0] for _ in range(200)]
+    assert set(lengths) <= {1, 2, 3, 4, 5}
+    assert len(set(lengths)) > 2
+
+
+def test_without_pooling_a_plan_holds_one_booking():
+    env = vector(2, pooling=0)
+
+    def watch(params, state, running):
+        assert state["stops"].max() <= 2
+
+    days(env, legal, watch=watch)
+
+
+def test_observations_stay_in_their_bounds_in_every_world():
+    env = worlds()
+    low, high = bounds(v2.OBSERVATION)
+    obs, _ = env.reset(seed=0)
+    for step in range(600):
+        assert ((obs >= low) & (obs <= high)).all()
+        obs, *_ = env.step(legal(env.unwrapped.state, env.unwrapped.action_masks(), step))
+
+
+# --- directions and key figures -------------------------------------------------------------------------
+
+
+CHANGES = {
+    "nominal": {}, "more vehicles": {"n_vehicles": 12}, "faster": {"base_speed_kmh": 40},
+    "more demand": {"demand_per_day": 260}, "detours": {"circuity": 1.45}, "no-shows": {"no_show": 0.12},
+    "single": {"pooling": 0}, "breakdowns": {"breakdown_per_km": 2e-3}, "short shifts": {"shift_min": 480},
+    "calm": {"leg_noise_sd": 0, "traffic_day_sd": 0, "congestion_sd": 0}, "long breaks": {"break_min": 60},
+    "slow doors": {"board_amb_min": 4}, "one seat": {"cap_amb": 1}, "no ramp": {"cap_wc": 0},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def changed():
+    """Return by change (return, key figures), each (rows,), of the same days with the cheapest insertion."""
+    rows = 10
+    env = worlds(rows, list(CHANGES.values()))
+    seeds = list(range(rows)) * len(CHANGES)
+    total, figures, _, _ = days(env, cheapest, seed=seeds)
+    return {
+        name: {"return": total[i * rows : (i + 1) * rows]}
+        | {kpi: figures[i * rows : (i + 1) * rows, at] for kpi, at in KPI.items()}
+        for i, name in enumerate(CHANGES)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "figure", "sign"),
+    [
+        ("more vehicles", "completion_rate", 1),
+        ("faster", "return", 1),
+        ("more demand", "completion_rate", -1),
+        ("detours", "return", -1),
+        ("no-shows", "km_per_completed", 1),
+        ("single", "return", -1),
+        ("breakdowns", "completion_rate", -1),
+        ("short shifts", "return", -1),
+        ("calm", "return", 1),
+        ("long breaks", "return", -1),
+        ("slow doors", "return", -1),
+        ("one seat", "return", -1),
+        ("no ramp", "completion_wc", -1),
+    ],
+)
+def test_a_change_moves_the_day_in_its_physical_direction(changed, change, figure, sign):
+    gap = sign * (changed[change][figure] - changed["nominal"][figure])
+    assert gap.mean() > 0
+    assert gap.mean() > gap.std() / math.sqrt(len(gap))
+
+
+def test_without_a_ramp_no_wheelchair_is_served_and_the_least_class_says_so(changed):
+    assert (changed["no ramp"]["completion_wc"] == 0).all()
+    assert (changed["no ramp"]["min_class_completion"] == 0).all()
+
+
+def test_key_figures_agree_with_each_other(changed):
+    for k in changed.values():
+        np.testing.assert_allclose(k["eligible"], k["bookings"] - k["cancelled"] - k["no_shows"])
+        np.testing.assert_allclose(k["completion_rate"], k["completed"] / k["eligible"])
+        assert (k["on_time_15"] <= k["on_time_30"]).all()
+        assert (k["on_time_30"] <= k["completion_rate"]).all()
+        assert (k["lateness_mean_min"] <= k["lateness_p95_min"] + 5).all()
+        assert (k["min_class_completion"] <= k["completion_rate"] + 1e-12).all()
+        assert (k["utilisation"] <= 1).all()
+        quarters = np.mean([k[f"completion_trip_q{q}"] for q in range(1, 5)], axis=0)
+        np.testing.assert_allclose(quarters, k["completion_rate"], atol=0.02)
+        np.testing.assert_allclose(k["mean_distance_km"], k["km_total"] / k["completed"])
+
+
+def test_doing_nothing_is_the_worst_and_charges_every_booking():
+    env = vector(4)
+    total, figures, _, _ = days(env, lambda state, mask, step: np.full(len(state), v2.ADVANCE))
+    np.testing.assert_array_equal(total, -40.0 * figures[:, KPI["missed"]])
+    assert (figures[:, KPI["completion_rate"]] == 0).all()
+    assert (total < days(env, legal)[0] - 1000).all()
+
+
+def test_refusing_a_booking_never_pays_at_any_corner_of_the_parameters():
+    box = {p.name: (p.low, p.high) for p in PARAMETERS}
+    names = [
+        "fare_usd", "miss_cost_usd", "km_cost_usd", "circuity", "area_half_width_km", "late_cost_usd_per_min",
+        "ride_cost_usd_per_min",
+    ]  # fmt: skip
+    for fare, miss, km, circuity, half_width, late, ride in itertools.product(*(box[n] for n in names)):
+        dearest_km = 2 * circuity * half_width * 2 * math.sqrt(2)
+        assert fare + miss >= km * dearest_km + late * 30 + ride * 15
+
+
+# --- agents ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharing", ["team", "marginal"])
+def test_agents_are_the_single_environment_under_the_same_winners(sharing):
+    params = {"reward_sharing": sharing}
+    together = rlops.envs.parallel_env("rlops/Dispatch-v2", params=params)
+    alone = gym.make("rlops/Dispatch-v2", params=params).unwrapped
+    together.reset(seed=7)
+    alone.reset(seed=7)
+    rng = np.random.default_rng(0)
+    lost = won = 0
+    for _ in range(400):
+        masks = together.action_masks()
+        bids = np.array([rng.choice(np.flatnonzero(m)) for m in masks])
+        winners = np.zeros(v2.V_MAX, np.int64)
+        n = v2.winning_actions(alone.params[0], alone.state[0], bids, winners)
+        won += n
+        team = 0.0
+        for action in [*winners[:n], v2.ADVANCE]:
+            _, reward, _, truncated, _ = alone.step(action)
+            team += reward
+        _, rewards, _, _, infos = together.step({f"vehicle_{v}": int(bids[v]) for v in range(v2.V_MAX)})
+        assert sum(rewards.values()) == pytest.approx(team, abs=1e-9)
+        assert (len(set(rewards.values())) == 1) == (sharing == "team" or team == 0)
+        bidders = (bids < v2.K).sum()
+        assert sum(i["lost_bid"] for i in infos.values()) == bidders - n
+        lost += bidders - n
+        for env in (together, alone):
+            env.state["lost_bid"], env.state["steps"] = 0, 0
+        np.testing.assert_array_equal(state_bytes_of(together), state_bytes_of(alone))
+        assert not truncated
+    assert lost > 20
+    assert won > 50
+
+
+def state_bytes_of(env):
+    return np.ascontiguousarray(env.state).view(np.uint8)
+
+
+def test_the_lowest_cost_wins_and_absent_vehicles_only_pass():
+    env = rlops.envs.parallel_env("rlops/Dispatch-v2")
+    env.reset(seed=0)
+    contests = 0
+    for _ in range(300):
+        masks = env.action_masks()
+        assert (masks[8:, : v2.K].sum() == 0) and masks[:, v2.PASS].all()
+        s = env.state[0]
+        absent = np.isin(s["mode"], (OFF, DOWN))
+        assert masks[absent, : v2.K].sum() == 0
+        k = int(np.argmax(masks[:, : v2.K].sum(0)))
+        bids = np.where(masks[:, k] == 1, k, v2.PASS)
+        bidders = np.flatnonzero(bids == k)
+        booking = s["slot"][k]
+        usd = s["pair_usd"][s["row_of"][booking]] if booking >= 0 else None
+        _, _, terminated, truncated, infos = env.step({f"vehicle_{v}": int(bids[v]) for v in range(v2.V_MAX)})
+        if len(bidders) > 1:
+            contests += 1
+            winner = min(bidders, key=lambda v: (usd[v], v))
+            losers = [v for v in range(v2.V_MAX) if infos[f"vehicle_{v}"]["lost_bid"]]
+            assert losers == [v for v in bidders if v != winner]
+    assert contests > 30
+
+
+def test_a_vehicles_own_reward_is_what_it_earned_and_its_part_of_the_misses():
+    env = rlops.envs.parallel_env("rlops/Dispatch-v2", params={"reward_sharing": "marginal", "miss_cost_usd": 48})
+    env.reset(seed=1)
+    for step in range(300):
+        masks = env.action_masks()
+        bids = {f"vehicle_{v}": chosen(masks[v], v, step) for v in range(v2.V_MAX)}
+        _, rewards, *_ = env.step(bids)
+        terms = env.state["terms"][0]
+        for v in range(8, v2.V_MAX):
+            assert rewards[f"vehicle_{v}"] == pytest.approx(terms[MISSES] / 16, abs=1e-9)
+        if terms[FARE] > 0:
+            assert max(rewards.values()) > 5
