@@ -34,7 +34,8 @@ class Agent(Protocol):
         """Return an action for every row, ``(n,)`` int64.
 
         Args:
-            envs: The :class:`~rlops.envs.faces.VectorEnv`; a controller may read ``envs.state`` and ``envs.params``.
+            envs: The :class:`~rlops.envs.faces.VectorEnv`; a controller may read ``envs.state`` and
+                ``envs.params``.
             obs: Observations, ``(n, k)`` float32.
             masks: Legal actions, ``(n, m)`` bool.
         """
@@ -43,7 +44,7 @@ class Agent(Protocol):
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Let PyTorch, if it is loaded, use one thread: its small matrices gain nothing from more, and results repeat."""
+    """Let PyTorch, if it is loaded, use one thread: small matrices gain nothing from more."""
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 1
     if torch:
@@ -112,7 +113,8 @@ def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:
     algo = _algorithm(file)
     model = algorithm_class(algo).load(file, device="cpu")
     _check_spaces(model, file, id)
-    return TrainedAgent(f"{algo} {path}", algo, model, deterministic)
+    name = file.parent.name if file.name == MODEL_FILE else file.stem
+    return TrainedAgent(algo if name == algo else f"{algo} {name}", algo, model, deterministic)
 
 
 def algorithm_class(algo: str) -> Any:
@@ -141,7 +143,7 @@ def algorithm_class(algo: str) -> Any:
 
 
 def _algorithm(file: Path) -> str:
-    """Return the algorithm of a model file: from the configuration beside it, else from its own policy class."""
+    """Return the algorithm of a model file: from the configuration beside it, else from its policy class."""
     config = file.with_name(CONFIG_FILE)
     if config.is_file():
         algo = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("algo")
@@ -173,6 +175,6 @@ def _check_spaces(model: Any, file: Path, id: str) -> None:
     got = (model.observation_space.shape, getattr(model.action_space, "n", None))
     if got != ((columns,), kernel.ACTION):
         raise InvalidValue(
-            f"{file} must be trained on {columns} observed numbers and {kernel.ACTION} actions to act in {id}, got "
-            f"{got[0]} and {got[1]}. Train it on {id}, or evaluate it where it was trained."
+            f"{file} must be trained on {columns} observed numbers and {kernel.ACTION} actions for {id}, "
+            f"got {got[0]} and {got[1]}. Train it on {id}, or evaluate it where it was trained."
         )

@@ -33,7 +33,9 @@ from rlops.envs import parse_id
 from rlops.errors import MissingExtra, UnknownName
 
 CHERRY_DRIVE_MIN = 10.0
-"""[min] The longest drive to a pickup that the cherry-picker takes."""
+"""[min] The cherry-picker drives no longer to a pickup,"""
+CHERRY_RIDE_MIN = 10.0
+"""[min] and takes no longer ride."""
 HUNGARIAN_MIN_PER_LATE_MIN = 1.0
 """[-] Minutes until boarding that a minute of lateness counts for in the matching, besides itself."""
 UNMATCHED_MIN = 1e6
@@ -82,12 +84,13 @@ class Greedy(Controller):
 
 
 class CherryPick(Greedy):
-    """Serves what makes a good figure: pickups near by, nobody in a wheelchair."""
+    """Serves what makes good figures of the served: near pickups, short rides, nobody in a wheelchair."""
 
     def ranked(self, o: Offers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rank easy pairs by the drive to the pickup."""
-        easy = (o.drive_min < CHERRY_DRIVE_MIN) & (o.wheelchair == 0)[:, :, None]
-        return o.legal * easy, np.zeros_like(o.due_min), o.drive_min
+        easy = (o.direct_min < CHERRY_RIDE_MIN) & (o.wheelchair == 0)
+        near = o.drive_min < CHERRY_DRIVE_MIN
+        return o.legal * (near & easy[:, :, None]), np.zeros_like(o.due_min), o.drive_min
 
 
 class NearestIdle(Greedy):

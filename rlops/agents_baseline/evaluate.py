@@ -1,8 +1,8 @@
 """One evaluation for all agents: the same worlds for each, whole episodes only, intervals, decision latency.
 
-Every agent meets the same seeds, and the draws of an environment do not depend on its policy: differences between two
-agents are paired, episode by episode. A figure that counts served bookings only says nothing without the share that was
-served; :data:`SERVED_ONLY` names them, and :func:`shown` never prints one alone.
+Every agent meets the same seeds, and the draws of an environment do not depend on its policy: differences
+between two agents are paired, episode by episode. A figure that counts served bookings only says nothing
+without the share that was served; :data:`SERVED_ONLY` names them, and :func:`shown` never prints one alone.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Episodes:
     kpis: tuple[str, ...] = field(default=())
 
     def figures(self) -> dict[str, np.ndarray]:
-        """Return every number by name, each ``(episodes,)`` float64: ``return``, ``steps``, terms and key figures."""
+        """Return every number by name, each ``(episodes,)``: ``return``, ``steps``, terms and key figures."""
         names = ["return", "steps", *(f"term_{t}" for t in self.terms), *self.kpis]
         return {name: self.table[name].astype(float) for name in names}
 
@@ -100,8 +100,8 @@ class Episodes:
         """
         if self.id != other.id or not np.array_equal(self.table["seed"], other.table["seed"]):
             raise InvalidValue(
-                f"Episodes to compare must have the same id and seeds, got {self.id} ({len(self.table)} episodes) "
-                f"and {other.id} ({len(other.table)} episodes). Evaluate both with the same seeds."
+                f"Episodes to compare must have the same id and seeds, got {self.id} ({len(self.table)} "
+                f"episodes) and {other.id} ({len(other.table)} episodes). Evaluate both with the same seeds."
             )
         theirs = other.figures()
         return bootstrap({name: mine - theirs[name] for name, mine in self.figures().items()})
@@ -269,10 +269,10 @@ def shown(name: str, intervals: Mapping[str, Interval]) -> str:
 
 
 def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
-    """Return everything that the evaluation knows, ready for JSON: one entry an agent, the first being the reference.
+    """Return all that the evaluation knows, ready for JSON: one entry an agent, the first is the reference.
 
-    Figures have ``mean``, ``low`` and ``high`` (95 % interval); ``difference`` is to the first agent, paired by seed;
-    those that count served bookings only also carry the mean ``completion_rate``.
+    Figures have ``mean``, ``low`` and ``high`` (95 % interval); ``difference`` is to the first agent, paired
+    by seed; those that count served bookings only also carry the mean ``completion_rate``.
     """
     entries = []
     for result in results:

@@ -1,8 +1,8 @@
 """DQN that knows which actions are legal.
 
-Differs from Stable-Baselines3's DQN in three places, all of them masks: exploration draws among legal actions (each
-row for itself), the greedy action is the best legal one, and the target's maximum runs over the actions that are legal in
-the next state, whose masks the replay buffer keeps.
+Differs from Stable-Baselines3's DQN in three places, all of them masks: exploration draws among legal actions
+(each row for itself), the greedy action is the best legal one, and the target's maximum runs over the actions
+that are legal in the next state, whose masks the replay buffer keeps.
 """
 
 from __future__ import annotations
@@ -30,29 +30,35 @@ class MaskedSamples(NamedTuple):
     next_masks: torch.Tensor
 
 
-class MaskedReplayBuffer(ReplayBuffer):  # type: ignore[misc]
+class MaskedReplayBuffer(ReplayBuffer):
     """Replay buffer that also keeps the action mask of every next state."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         """Allocate what SB3's replay buffer allocates, and the masks."""
         super().__init__(*args, **kwargs)
-        self.next_masks = np.ones((self.buffer_size, self.n_envs, int(self.action_space.n)), np.bool_)
+        actions = int(self.action_space.n)  # type: ignore[attr-defined]
+        self.next_masks = np.ones((self.buffer_size, self.n_envs, actions), np.bool_)
 
-    def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> MaskedSamples:
+    def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> Any:
+        """Return :class:`MaskedSamples` of the steps ``batch_inds``, each of a row drawn at random."""
         rows = np.random.randint(0, high=self.n_envs, size=len(batch_inds))  # noqa: NPY002 (SB3 seeds it)
         # An episode that was cut short goes on in truth: its value is not zero.
         dones = self.dones[batch_inds, rows] * (1 - self.timeouts[batch_inds, rows])
         return MaskedSamples(
-            self.to_torch(self._normalize_obs(self.observations[batch_inds, rows], env)),
+            self._observed(self.observations[batch_inds, rows], env),
             self.to_torch(self.actions[batch_inds, rows]),
-            self.to_torch(self._normalize_obs(self.next_observations[batch_inds, rows], env)),
+            self._observed(self.next_observations[batch_inds, rows], env),
             self.to_torch(dones.reshape(-1, 1)),
             self.to_torch(self._normalize_reward(self.rewards[batch_inds, rows].reshape(-1, 1), env)),
             self.to_torch(self.next_masks[batch_inds, rows]),
         )
 
+    def _observed(self, obs: Any, env: Any) -> torch.Tensor:
+        normalised: Any = self._normalize_obs(obs, env)
+        return self.to_torch(normalised)
 
-class MaskedDQN(DQN):  # type: ignore[misc]
+
+class MaskedDQN(DQN):
     """DQN over legal actions; the environment must have ``action_masks()``. Saved and loaded as SB3's DQN."""
 
     def __init__(self, policy: Any, env: Any, **settings: Any):
@@ -100,28 +106,34 @@ class MaskedDQN(DQN):  # type: ignore[misc]
 
     def _random_legal(self, legal: np.ndarray) -> np.ndarray:
         """Return a uniformly drawn legal action of every row, ``(n,)`` int64."""
-        return np.where(legal, self.action_space.np_random.random(legal.shape), -1.0).argmax(axis=1)
+        drawn: np.ndarray = np.where(legal, self.action_space.np_random.random(legal.shape), -1.0)
+        chosen: np.ndarray = drawn.argmax(axis=1)
+        return chosen
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        masks = get_action_masks(self.env)
+        masks = self._masks()
         if self.num_timesteps < learning_starts:
             actions = self._random_legal(masks)
         else:
             actions, _ = self.predict(self._last_obs, action_masks=masks)
         return actions, actions
 
+    def _masks(self) -> np.ndarray:
+        assert self.env is not None
+        return get_action_masks(self.env)
+
     def _store_transition(
         self,
-        replay_buffer: MaskedReplayBuffer,
+        replay_buffer: Any,
         buffer_action: np.ndarray,
         new_obs: Any,
         reward: np.ndarray,
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        masks = get_action_masks(self.env)
+        masks = self._masks()
         for row in np.flatnonzero(dones):  # its mask is already that of the next episode
             masks[row] = infos[row]["action_mask"]
         replay_buffer.next_masks[replay_buffer.pos] = masks
@@ -133,13 +145,15 @@ class MaskedDQN(DQN):  # type: ignore[misc]
         self._update_learning_rate(self.policy.optimizer)
         losses = []
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            batch: Any = self.replay_buffer.sample(  # type: ignore[union-attr]
+                batch_size, env=self._vec_normalize_env
+            )
             target = self._target(batch)
             values = torch.gather(self.q_net(batch.observations), 1, batch.actions.long())
             loss = functional.smooth_l1_loss(values, target)
             losses.append(loss.item())
             self.policy.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
         self._n_updates += gradient_steps

@@ -1,8 +1,8 @@
 """Training with Stable-Baselines3: one call from an id to a folder with the model and all that it depends on.
 
-Hyperparameters stand in ``hyperparameters/<Name>-v<N>.yaml``, one section an algorithm. Besides the settings of the SB3
-class they know ``num_envs`` (rows), ``reward_scale`` (a constant factor on what the algorithm sees) and a
-``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``.
+Hyperparameters stand in ``hyperparameters/<Name>-v<N>.yaml``, one section an algorithm. Besides the settings
+of the SB3 class they know ``num_envs`` (rows), ``reward_scale`` (a constant factor on what the algorithm
+sees) and a ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def hyperparameters(id: str, algo: str) -> dict[str, Any]:
     sections = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if algo not in sections:
         raise InvalidValue(
-            f"No hyperparameters of {algo} are shipped for {id}. Pass your own: hyperparameters={{...}}, or a file "
-            "with --hyperparameters."
+            f"No hyperparameters of {algo} are shipped for {id}. Pass your own: hyperparameters={{...}}, or "
+            "a file with --hyperparameters."
         )
     return dict(sections[algo])
 
@@ -99,13 +99,14 @@ def train(
 ) -> Path:
     """Train an agent and return the path of its model, ``out/model.zip``.
 
-    ``out`` also gets ``config.yaml`` (all that the result depends on) and ``tensorboard/``. The model and its configuration
-    appear only when the training is complete. The same call gives the same weights on the same machine.
+    ``out`` also gets ``config.yaml`` (all that the result depends on) and ``tensorboard/``. The model and its
+    configuration appear only when the training is complete. The same call gives the same weights on the same
+    machine.
 
     Args:
         id: The environment.
-        algo: ``maskable_ppo``, ``ppo`` (knows no masks: illegal actions are what the environment makes of them)
-            or ``dqn`` (masked).
+        algo: ``maskable_ppo``, ``ppo`` (knows no masks: illegal actions are what the environment makes of
+            them) or ``dqn`` (masked).
         steps: Environment steps, over all rows; rounded up to whole roll-outs.
         out: Folder, created if needed.
         num_envs: Rows; by default those of the hyperparameters.
@@ -115,8 +116,8 @@ def train(
         hyperparameters: What differs from the shipped ones.
         progress: Called a few times a second.
         overwrite: Whether a model in ``out`` may be replaced.
-        max_seconds: Stop after this time [s], also short of ``steps``; what was learned until then depends on the
-            machine's speed.
+        max_seconds: Stop after this time [s], also short of ``steps``; what was learned until then depends on
+            the machine's speed.
 
     Raises:
         UnknownName: If the id, the algorithm, a parameter or a hyperparameter does not exist.
@@ -210,7 +211,7 @@ def _callback(total: int, progress: Callable[[Progress], None] | None, max_secon
     """Return an SB3 callback that logs the completion, tells ``progress`` and stops after ``max_seconds``."""
     from stable_baselines3.common.callbacks import BaseCallback
 
-    class Watch(BaseCallback):  # type: ignore[misc]
+    class Watch(BaseCallback):
         """Keeps the recent episodes."""
 
         def __init__(self) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from rlops.errors import RlopsError
 
 VERBS = ("train", "evaluate", "video", "demo", "describe", "golden")
-"""Each is a module of this package with a function, or a ``typer.Typer`` of several verbs, of the same name."""
+"""Each is a module of this package with a function, or a ``typer.Typer`` of several verbs, of its name."""
 
 
 def application(debugging: list[bool]) -> typer.Typer:

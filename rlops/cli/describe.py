@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from rlops.cli.options import Id
+from rlops.cli.options import Id, terminal
 from rlops.envs import parse_id
 from rlops.envs.contract import Column, width
 
@@ -16,7 +15,7 @@ def describe(id: Id) -> None:
     """Show versions, parameters, observation, actions, reward terms and key figures."""
     family, number = parse_id(id)
     kernel = family.kernel(number)
-    console = Console()
+    console = terminal()
     console.print(f"[bold]{id}[/bold]  {family.story}\n", highlight=False)
     versions = _table("Versions", "id", "reason")
     for version, name in zip(family.versions, family.ids, strict=True):

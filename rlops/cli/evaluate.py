@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from rlops.cli.options import Demand, Id, Params, demand_of, parameters
+from rlops.cli.options import Demand, Id, Params, demand_of, parameters, terminal
 
 if TYPE_CHECKING:
     from rlops.agents_baseline.evaluate import Episodes, Interval
 
-HEADLINES = (
-    "completion_rate",
-    "min_class_completion",
-    "late_or_missed_share",
-    "mean_distance_km",
-    "late_share",
-    "lateness_mean_min",
-    "mean_late_min",
-    "illegal",
-    "illegal_actions",
-)
-"""Key figures of the short table, those of them that an environment has."""
+HEADLINES = {
+    "completion_rate": "completed",
+    "min_class_completion": "least class",
+    "late_or_missed_share": "late or missed",
+    "mean_distance_km": "km each",
+    "late_share": "late",
+    "lateness_mean_min": "min late",
+    "mean_late_min": "min late",
+    "illegal": "illegal",
+    "illegal_actions": "illegal",
+}
+"""Key figures of the short table and their headings, those of them that an environment has."""
 
 
 def evaluate(
@@ -53,7 +55,7 @@ def evaluate(
     from rlops.agents_baseline.evaluate import write_json
 
     bookings, described = demand_of(id, demand)
-    console = Console()
+    console = terminal()
     if bookings is not None:
         console.print(str(bookings), highlight=False)
     agents = [load_agent(name, id, deterministic=not stochastic) for name in agent]
@@ -86,32 +88,33 @@ def evaluate_with_bar(
     with Progress(console=console, transient=True) as bar:
         for one in agents:
             task = bar.add_task(one.name, total=len(seeds))
-            results.append(
-                evaluation.evaluate(
-                    id,
-                    one,
-                    seeds,
-                    progress=lambda ended, task=task: bar.update(task, completed=ended),
-                    **options,
-                )
-            )
+            tell = partial(_advance, bar, task)
+            results.append(evaluation.evaluate(id, one, seeds, progress=tell, **options))
             bar.remove_task(task)
     return results
 
 
+def _advance(bar: Progress, task: TaskID, ended: int) -> None:
+    bar.update(task, completed=ended)
+
+
 def headline_table(results: Sequence[Episodes]) -> Table:
-    """Return the figures that matter first: one row an agent; intervals are 95 %, paired against the first agent."""
+    """Return the figures that matter first: one row an agent; differences are paired with the first agent."""
     from rlops.agents_baseline.evaluate import shown
 
     first = results[0]
     names = [name for name in HEADLINES if name in first.kpis]
+    if not any(result.table[name].any() for result in results for name in names if "illegal" in name):
+        names = [name for name in names if "illegal" not in name]
     table = Table(
         title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
         caption=f"difference: in return to {first.agent}, day by day; (… served): of what was served only",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("agent", overflow="fold")
-    for name in ("return", "difference", *names, "decision p50 / p95"):
-        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("agent", overflow="fold", min_width=10)
+    for heading in ("return", "difference", *(HEADLINES[name] for name in names), "decision p50, p95"):
+        table.add_column(heading, justify="right", overflow="fold")
     for result in results:
         intervals = result.intervals()
         difference = "" if result is first else _ranged(result.difference(first)["return"], signed=True)
@@ -119,7 +122,7 @@ def headline_table(results: Sequence[Episodes]) -> Table:
             result.agent,
             _ranged(intervals["return"]),
             difference,
-            *(shown(name, intervals) for name in names),
+            *(shown(name, intervals).replace(" (", "\n(") for name in names),
             _latency(result),
         )
     return table
@@ -151,4 +154,4 @@ def _ranged(interval: Interval, signed: bool = False) -> str:
 def _latency(result: Episodes) -> str:
     if result.latency is None or not result.latency.decisions:
         return "-"
-    return f"{result.latency.p50_ms:.2f} /\n{result.latency.p95_ms:.2f} ms"
+    return f"{result.latency.p50_ms:.2f}\n{result.latency.p95_ms:.2f} ms"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from rlops.cli.options import terminal
 from rlops.envs import FAMILIES
 
 golden = typer.Typer(help="Recorded episodes of released versions.", no_args_is_help=True)
@@ -26,7 +26,7 @@ def record(ids: Ids = None, folder: Folder = _FOLDER) -> None:
     """Record golden files. One that exists is never touched: asked for by its ID it is an error."""
     from rlops.envs import golden as files
 
-    console = Console()
+    console = terminal()
     for id in ids or [id for family in FAMILIES for id in family.ids]:
         path = files.golden_file(id, folder)
         if not ids and path.exists():
@@ -41,7 +41,7 @@ def replay(ids: Ids = None, folder: Folder = _FOLDER) -> None:
     """Replay golden files; exit 1 at the first that diverges."""
     from rlops.envs import golden as files
 
-    console = Console()
+    console = terminal()
     paths = [files.golden_file(id, folder) for id in ids] if ids else sorted(folder.glob("*.npz"))
     for path in paths:
         found = files.replay(path)

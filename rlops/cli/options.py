@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from rlops.envs import parse_id
 from rlops.errors import InvalidValue
@@ -21,6 +24,12 @@ Params = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Another value of a parameter; repeatable."),
 ]
+
+
+def terminal() -> Console:
+    """Return the console for output; a file or a pipe has 120 columns unless ``COLUMNS`` says otherwise."""
+    wide = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console() if wide else Console(width=120)
 
 
 def parameters(assignments: list[str] | None) -> dict[str, Any]:

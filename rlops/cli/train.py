@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlops.cli.options import Demand, Id, Params, demand_of, parameters
+from rlops.cli.options import Demand, Id, Params, demand_of, parameters, terminal
 
 if TYPE_CHECKING:
     from rlops.agents_baseline import train as training
 
 
-class Algorithm(str, Enum):
+class Algorithm(StrEnum):
     """The algorithms, as choices of the command line."""
 
     maskable_ppo = "maskable_ppo"
@@ -51,7 +51,7 @@ def train(
     from rlops.agents_baseline.train import read_hyperparameters
 
     bookings, described = demand_of(id, demand)
-    console = Console()
+    console = terminal()
     if bookings is not None:
         console.print(str(bookings), highlight=False)
     changed = read_hyperparameters(hyperparameters, algo.value) if hyperparameters else None

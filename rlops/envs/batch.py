@@ -13,7 +13,19 @@ import numpy as np
 
 from rlops.envs.compiling import PARALLEL_LOCK, usable_threads
 from rlops.envs.contract import Family, parameter_dtype, width, write_parameters
-from rlops.envs.loops import ARRAYS, ENDED, ILLEGAL, NO_DATA, verbs
+from rlops.envs.loops import (
+    ARRAYS,
+    ENDED,
+    ILLEGAL,
+    NO_DATA,
+    OBSERVE,
+    RESET,
+    RESET_KEEPING,
+    STEP,
+    STEP_AGENTS,
+    STEP_OR_RESET,
+    verbs,
+)
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
 _PARALLEL_ROWS = 256
@@ -104,14 +116,22 @@ class Batch:
         """Allocate the output buffers and the address tables of the compiled verbs."""
         self._sides = [Outputs(self.kernel, self.rows) for _ in range(2)]
         self._verbs = verbs(self.kernel)
-        self._step: Callable[..., int] = self._first_step if self.threads == 1 else self._step_on_threads
+        self._do: Callable[[int, np.ndarray, int], int] = self._first_call
+        self._step = self._do if self.threads == 1 else self._step_on_threads
+        action = self.kernel.ACTION
+        self._no_actions = np.zeros(self.rows, np.int64) if isinstance(action, int) else np.zeros((self.rows, width(action)))
+        self._chosen = np.zeros(self.rows, np.bool_)
+        self._bids = np.zeros((self.rows, len(getattr(self.kernel, "AGENTS", ()))), np.int64)
         self._raw = self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1)
         self._side = 0
         self._locate()
 
     def _locate(self) -> None:
         """Write the address tables: what the compiled verbs get instead of a dozen arrays."""
-        shared = {"params": self.params, "base": self.base, "state": self.state, "raw": self._raw, "data": self.data}
+        shared = {
+            "params": self.params, "base": self.base, "state": self.state, "raw": self._raw, "data": self.data,
+            "rows": self._chosen, "bids": self._bids,
+        }  # fmt: skip
         self._arrays = [
             [shared[name] if name in shared else getattr(side, name) for name in ARRAYS] for side in self._sides
         ]
@@ -126,29 +146,31 @@ class Batch:
         self._side = side
         self.out = self._sides[side]
 
-    def _call(self, verb: Any, argument: np.ndarray, flag: int) -> None:
-        if numba.config.DISABLE_JIT:
-            verb(*self._arrays[self._side], argument, flag)
-        else:
-            verb(self._addresses[self._side], argument, flag)
-
-    def _first_step(self, address: int, actions: np.ndarray, flag: int) -> int:
-        """Step through Numba's dispatcher, which compiles; later steps call the compiled function directly.
+    def _first_call(self, address: int, actions: np.ndarray, verb: int) -> int:
+        """Call through Numba's dispatcher, which compiles; later calls go to the compiled function directly.
 
         The dispatcher looks at the types of all arguments, which costs as much as a light kernel's step; the face
         has made sure of them.
         """
-        code = int(self._verbs.step(address, actions, flag))
-        (signature,) = self._verbs.step.signatures
-        self._step = self._verbs.step.overloads[signature].entry_point
+        if numba.config.DISABLE_JIT:
+            return int(self._verbs.do(*self._arrays[self._addresses.index(address)], actions, verb))
+        code = int(self._verbs.do(address, actions, verb))
+        (signature,) = self._verbs.do.signatures
+        self._do = self._verbs.do.overloads[signature].entry_point
+        if self.threads == 1:
+            self._step = self._do
         return code
 
-    def _step_on_threads(self, address: int, actions: np.ndarray, flag: int) -> int:
+    def _step_on_threads(self, address: int, actions: np.ndarray, verb: int) -> int:
         if usable_threads() == 1:  # a fork of the process that chose threads
-            return int(self._verbs.step(address, actions, flag))
+            return self._do(address, actions, verb)
         with PARALLEL_LOCK:
             numba.set_num_threads(self.threads)
-            return int(self._verbs.step_parallel(address, actions, flag))
+            return int(self._verbs.do_parallel(address, actions, verb))
+
+    def _for_rows(self, verb: int, rows: np.ndarray) -> None:
+        self._chosen[:] = rows
+        self._do(self._addresses[self._side], self._no_actions, verb)
 
     # -- verbs ---------------------------------------------------------------------------------------------
 
@@ -160,7 +182,7 @@ class Batch:
         if rows is None:
             rows = self._every_row
         self._turn(rows)
-        self._call(self._verbs.reset, rows, int(keep_params))
+        self._for_rows(RESET_KEEPING if keep_params else RESET, rows)
         self.started |= rows
 
     def observe(self, rows: np.ndarray | None = None) -> None:
@@ -168,7 +190,7 @@ class Batch:
         if rows is None:
             rows = self._every_row
         self._turn(rows)
-        self._call(self._verbs.observe, rows, 0)
+        self._for_rows(OBSERVE, rows)
 
     def _turn(self, rows: np.ndarray) -> None:
         """Go to the other buffers, taking along what the rows not in ``rows`` show."""
@@ -179,7 +201,7 @@ class Batch:
 
     def restart(self, rows: np.ndarray) -> None:
         """Start the next episode of ``rows`` within the buffers of the step that ended them."""
-        self._call(self._verbs.reset, rows, 0)
+        self._for_rows(RESET, rows)
 
     def step(self, actions: np.ndarray, next_step: bool) -> int:
         """Move every row one step and return how many ended with it.
@@ -195,10 +217,7 @@ class Batch:
         """
         side = self._side = 1 - self._side
         self.out = self._sides[side]
-        if numba.config.DISABLE_JIT:
-            code = int(self._verbs.step(*self._arrays[side], actions, next_step))
-        else:
-            code = self._step(self._addresses[side], actions, next_step)
+        code = self._step(self._addresses[side], actions, STEP_OR_RESET if next_step else STEP)
         if code < 0:
             self._refuse(-code, actions)
         return code
@@ -206,7 +225,8 @@ class Batch:
     def step_agents(self, actions: np.ndarray) -> None:
         """Move every row one step from one action an agent, ``(n, a)`` int64 within range."""
         self._show(1 - self._side)
-        self._call(self._verbs.step_agents, actions, 0)
+        self._bids[:] = actions
+        self._do(self._addresses[self._side], self._no_actions, STEP_AGENTS)
 
     def _refuse(self, code: int, actions: np.ndarray) -> None:
         """Raise what a negative code of the compiled step means."""

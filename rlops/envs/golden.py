@@ -1,11 +1,13 @@
-"""Golden files: recorded episodes of a released version, and the replay that says where today's dynamics leave them.
+"""Golden files: recorded episodes of released versions, and the replay that says where dynamics leave them.
 
-A file holds the actions of whole episodes and what followed: a hash of the state after every step, a hash of the action
-mask, observations, rewards and reward terms, key figures, and the full state at a few steps. It is recorded once, when
-a version is released, and never again: if a replay diverges, the dynamics have moved and need a new version.
+A file holds the actions of whole episodes and what followed: a hash of the state after every step, a hash of
+the action mask, observations, rewards and reward terms, key figures, and the full state at a few steps. It is
+recorded once, when a version is released, and never again: if a replay diverges, the dynamics have moved and
+need a new version.
 
-The replay takes the recorded actions. On the recorded platform (machine, system, NumPy, Numba, LLVM) everything must be equal bit for
-bit; elsewhere hashes are not compared and numbers agree to :data:`TOLERANCE`, because libraries round differently.
+The replay takes the recorded actions. On the recorded platform (machine, system, NumPy, Numba, LLVM)
+everything must be equal bit for bit; elsewhere hashes are not compared and numbers agree to
+:data:`TOLERANCE`, because libraries round differently.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Divergence:
         path: The golden file.
         seed: Of the episode.
         step: Steps taken, 0 being the reset.
-        layer: What differs there: ``state``, ``mask``, ``observation``, ``reward``, ``terms``, ``ended`` or ``kpis``.
+        layer: What differs there: ``state``, ``mask``, ``observation``, ``reward``, ``terms``, ``ended`` or
+            ``kpis``.
         detail: Recorded and replayed values, or the names of the fields of the state.
     """
 
@@ -211,8 +214,9 @@ def _write_within(path: Path, manifest: dict[str, Any], arrays: dict[str, np.nda
     while True:
         thinned = {n: a[::every] if n.endswith("_observation") else a for n, a in arrays.items()}
         text = json.dumps({**manifest, "observation_every": every})
+        content: Any = {"manifest": np.frombuffer(text.encode(), np.uint8), **thinned}
         with path.open("wb") as file:
-            np.savez_compressed(file, manifest=np.frombuffer(text.encode(), np.uint8), **thinned)  # type: ignore[arg-type]
+            np.savez_compressed(file, **content)
         size = path.stat().st_size
         if size <= SIZE_LIMIT:
             return
@@ -267,7 +271,8 @@ def _close(now: Any, before: Any, exact: bool) -> np.ndarray:
     a, b = np.asarray(now), np.asarray(before)
     if exact or a.dtype.kind == "b":
         return np.asarray((a == b) | ((a != a) & (b != b)))
-    return np.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    close: np.ndarray = np.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    return close
 
 
 def _same(now: Any, before: Any, exact: bool) -> bool:

@@ -24,12 +24,16 @@ from rlops.envs.draws import episode_key
 
 ARRAYS = (
     "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated",
-    "agent_obs", "agent_mask", "agent_reward",
+    "agent_obs", "agent_mask", "agent_reward", "rows", "bids",
 )  # fmt: skip
 """The arrays of a batch, in the order of its address table; the table starts with n and len(data)."""
 
+STEP, STEP_OR_RESET, STEP_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(6)
+"""The verbs: step and refuse rows that have ended; step and reset those; step from ``bids``; start the next episode of
+``rows`` with their sticky parameters, or with those that they have; write what ``rows`` observe."""
+
 ILLEGAL, ENDED = 1 << 32, 1 << 33
-"""Codes that :func:`step_rows` returns, minus the row; anything else is the number of rows that ended."""
+"""Codes that a step returns, minus the row; anything else is the number of rows that ended."""
 
 # Replaced by `verbs`; the values here only let the templates be read, linted and typed as a module.
 STATE = PARAMS = DATA = np.dtype([("terms", "f8", (1,))])
@@ -99,33 +103,36 @@ def begin_episode(params, base, state, raw, data, i, keep):
 
 
 @njit
+def show_row(params, state, data, obs, mask, agent_obs, agent_mask, i):
+    """Write what row ``i`` and its agents observe and may do."""
+    row_observe(params[i], state[i], data, obs[i])
+    row_mask(params[i], state[i], data, mask[i])
+    for a in range(AGENTS):
+        row_observe_agent(params[i], state[i], data, a, agent_obs[i, a])
+        row_mask_agent(params[i], state[i], data, a, agent_mask[i, a])
+
+
+@njit
 def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
                agent_obs, agent_mask, agent_reward, rows, keep):  # fmt: skip
-    """Start the next episode of every row in ``rows`` (n,) bool and write what it observes."""
+    """Start the next episode of every row in ``rows`` and write what it observes."""
     for i in range(state.shape[0]):
         if rows[i]:
             begin_episode(params, base, state, raw, data, i, keep)
             reward[i] = 0.0
             terminated[i] = False
             truncated[i] = False
-            row_observe(params[i], state[i], data, obs[i])
-            row_mask(params[i], state[i], data, mask[i])
-            for a in range(AGENTS):
-                row_observe_agent(params[i], state[i], data, a, agent_obs[i, a])
-                row_mask_agent(params[i], state[i], data, a, agent_mask[i, a])
+            show_row(params, state, data, obs, mask, agent_obs, agent_mask, i)
+    return 0
 
 
 @njit
-def observe_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
-                 agent_obs, agent_mask, agent_reward, rows, keep):  # fmt: skip
-    """Write what every row in ``rows`` (n,) bool observes, without moving it."""
+def observe_rows(params, state, data, obs, mask, agent_obs, agent_mask, rows):
+    """Write what every row in ``rows`` observes, without moving it."""
     for i in range(state.shape[0]):
         if rows[i]:
-            row_observe(params[i], state[i], data, obs[i])
-            row_mask(params[i], state[i], data, mask[i])
-            for a in range(AGENTS):
-                row_observe_agent(params[i], state[i], data, a, agent_obs[i, a])
-                row_mask_agent(params[i], state[i], data, a, agent_mask[i, a])
+            show_row(params, state, data, obs, mask, agent_obs, agent_mask, i)
+    return 0
 
 
 @njit
@@ -152,8 +159,7 @@ def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, t
 
 
 @njit
-def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
-              agent_obs, agent_mask, agent_reward, actions, next_step):  # fmt: skip
+def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, actions, next_step):
     """Move every row one step; return how many ended, or a negative code if nothing was done."""
     illegal = first_illegal(actions)
     if illegal >= 0:
@@ -171,13 +177,12 @@ def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, tru
 
 
 @njit
-def step_agents_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
-                     agent_obs, agent_mask, agent_reward, actions, next_step):  # fmt: skip
-    """Move every row one step from the agents' actions (n, a), which the face has checked."""
+def step_agents_rows(params, state, data, terminated, truncated, agent_obs, agent_mask, agent_reward, bids):
+    """Move every row one step from the agents' actions ``bids`` (n, a), which the face has checked."""
     for i in range(state.shape[0]):
         s = state[i]
         s.terms[:] = 0.0
-        row_step_agents(params[i], s, data, actions[i], agent_reward[i])
+        row_step_agents(params[i], s, data, bids[i], agent_reward[i])
         s.steps += 1
         terminated[i] = s.terminated
         truncated[i] = s.truncated
@@ -185,6 +190,35 @@ def step_agents_rows(params, base, state, raw, data, obs, mask, reward, terminat
             row_observe_agent(params[i], s, data, a, agent_obs[i, a])
             row_mask_agent(params[i], s, data, a, agent_mask[i, a])
     return 0
+
+
+@njit
+def do(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+       agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
+    """Do one of the verbs. They are compiled together, because most of what they call is the same."""
+    if verb <= STEP_OR_RESET:
+        return STEP_ROWS(
+            params, base, state, raw, data, obs, mask, reward, terminated, truncated, actions, verb == STEP_OR_RESET
+        )
+    if verb == STEP_AGENTS:
+        return step_agents_rows(
+            params, state, data, terminated, truncated, agent_obs, agent_mask, agent_reward, bids
+        )
+    if verb == OBSERVE:
+        return observe_rows(params, state, data, obs, mask, agent_obs, agent_mask, rows)
+    return reset_rows(
+        params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+        agent_obs, agent_mask, agent_reward, rows, verb == RESET_KEEPING,
+    )  # fmt: skip
+
+
+@njit
+def do_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+                agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
+    """Step on threads: ``STEP_ROWS`` is compiled with its ``prange`` in parallel."""
+    return STEP_ROWS(
+        params, base, state, raw, data, obs, mask, reward, terminated, truncated, actions, verb == STEP_OR_RESET
+    )
 
 
 @intrinsic
@@ -198,11 +232,11 @@ def pointer_at(typingctx, address):
 
 
 @njit
-def call_at(address, argument, flag):
-    """Call ``ROWS`` on the arrays of the address table: one integer is far cheaper to pass than a dozen arrays."""
-    table = carray(pointer_at(address), (15,), np.uint64)
+def do_at(address, actions, verb):
+    """Call ``DO`` on the arrays of the address table: one integer is far cheaper to pass than a dozen arrays."""
+    table = carray(pointer_at(address), (17,), np.uint64)
     n = np.int64(table[0])
-    return ROWS(
+    return DO(
         carray(pointer_at(table[2]), (n,), PARAMS),
         carray(pointer_at(table[3]), (n,), PARAMS),
         carray(pointer_at(table[4]), (n,), STATE),
@@ -216,13 +250,15 @@ def call_at(address, argument, flag):
         carray(pointer_at(table[12]), (n, AGENTS, AGENT_COLUMNS), np.float32),
         carray(pointer_at(table[13]), (n, AGENTS, AGENT_ACTIONS), np.int8),
         carray(pointer_at(table[14]), (n, AGENTS), np.float64),
-        argument,
-        flag,
+        carray(pointer_at(table[15]), (n,), np.bool_),
+        carray(pointer_at(table[16]), (n, AGENTS), np.int64),
+        actions,
+        verb,
     )
 
 
 STATE_BYTES = MASKED = 0
-ROWS = step_rows
+STEP_ROWS, DO = step_rows, do
 
 
 @njit
@@ -237,8 +273,8 @@ def write_rows(params, state, data, rows, out):
 def verbs(kernel: Kernel) -> SimpleNamespace:
     """Return a kernel's compiled verbs; compilation happens at their first call.
 
-    ``reset``, ``observe``, ``step``, ``step_parallel`` and ``step_agents`` take ``(address, argument, flag)``, or,
-    when compilation is disabled, the arrays in the order of :data:`ARRAYS` in place of the address.
+    ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, or, when compilation is disabled,
+    the arrays in the order of :data:`ARRAYS` in place of the address.
     ``kpis`` and ``context`` take ``(params, state, data, rows, out)``.
     """
     interpreted = bool(config.DISABLE_JIT)
@@ -272,17 +308,19 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         copy = specialised(python, f"{label}_{python.__name__}", **{**layout, **names})
         return copy if interpreted else njit(error_model="numpy", nogil=True, parallel=parallel)(copy)
 
-    def outer(rows: Any, verb: str) -> Any:
+    def outer(function: Any) -> Any:
+        rows = inner(function)
         if interpreted:
             return rows
-        copy = specialised(call_at.py_func, f"{label}_{verb}", **layout, ROWS=rows)
-        return compiled(copy, sources=name)
+        verb = getattr(function, "py_func", function).__name__
+        return compiled(specialised(do_at.py_func, f"{label}_{verb}_at", **layout, DO=rows), sources=name)
 
     layout["first_illegal"] = inner(first_illegal if isinstance(kernel.ACTION, int) else none_illegal)
-    layout["begin_episode"] = inner(begin_episode)
-    layout["advance_row"] = inner(advance_row)
-    step = has("step_rows", None) or inner(step_rows)
-    step_parallel = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
+    for function in (begin_episode, advance_row, show_row, reset_rows, observe_rows, step_agents_rows):
+        layout[getattr(function, "py_func", function).__name__] = inner(function)
+    layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows)
+    do_serial = outer(do)
+    layout["STEP_ROWS"] = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
 
     def written(verb: str) -> Any:
         copy = specialised(
@@ -291,14 +329,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         return compiled(copy, sources=name)
 
     return SimpleNamespace(
-        reset=outer(inner(reset_rows), "reset"),
-        observe=outer(inner(observe_rows), "observe"),
-        step=outer(step, "step"),
-        step_parallel=outer(step_parallel, "step_parallel"),
-        step_agents=outer(inner(step_agents_rows), "step_agents"),
-        kpis=written("kpis"),
-        context=written("context"),
-        layout=layout,
+        do=do_serial, do_parallel=outer(do_parallel), kpis=written("kpis"), context=written("context")
     )
 
 

@@ -1,8 +1,9 @@
 """Stable-Baselines3 on a Gymnasium vector environment, without one Python object a row.
 
-:func:`to_sb3` gives SB3 the ``VecEnv`` that its algorithms expect; training through it yields the same weights, bit for
-bit, as training through SB3's own ``DummyVecEnv`` over the single environments. :class:`ScaledReward` multiplies the
-rewards that an algorithm sees by a constant and leaves the reported returns in their unit.
+:func:`to_sb3` gives SB3 the ``VecEnv`` that its algorithms expect; training through it yields the same
+weights, bit for bit, as training through SB3's own ``DummyVecEnv`` over the single environments.
+:class:`ScaledReward` multiplies the rewards that an algorithm sees by a constant and leaves the reported
+returns in their unit.
 """
 
 from __future__ import annotations
@@ -33,24 +34,26 @@ def to_sb3(vector_env: gym.vector.VectorEnv[Any, Any, Any]) -> Sb3VecEnv:
 
     Returns:
         An adapter for PPO, DQN, SAC, MaskablePPO and the like. Rows that ended have ``terminal_observation``,
-        ``TimeLimit.truncated``, ``episode`` (return ``r``, length ``l``, seconds ``t``) and what the environment said at
-        the end, for example ``kpis``, in their info dict; the dicts of the other rows are empty.
+        ``TimeLimit.truncated``, ``episode`` (return ``r``, length ``l``, seconds ``t``) and what the
+        environment said at the end, for example ``kpis``, in their info dict; the dicts of the other rows are
+        empty.
 
     Raises:
-        InvalidValue: If the autoreset mode is another one. SB3 expects the first observation of the next episode
-            in the step that ends one.
+        InvalidValue: If the autoreset mode is another one. SB3 expects the first observation of the next
+            episode in the step that ends one.
     """
     mode = vector_env.metadata.get("autoreset_mode")
     if mode is not AutoresetMode.SAME_STEP:
         raise InvalidValue(
-            f"to_sb3 needs a vector environment with SAME_STEP autoreset, got {getattr(mode, 'name', mode)}. Pass "
+            f"to_sb3 needs a vector environment with SAME_STEP autoreset, got "
+            f"{getattr(mode, 'name', mode)}. Pass "
             "autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP when making it (gymnasium's own vector "
             'environments: vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}).'
         )
     return Sb3VecEnv(vector_env)
 
 
-class Sb3VecEnv(VecEnv):  # type: ignore[misc]
+class Sb3VecEnv(VecEnv):
     """Stable-Baselines3's view of a Gymnasium vector environment; made by :func:`to_sb3`.
 
     Attributes:
@@ -69,9 +72,8 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc]
     def reset(self) -> Any:
         """Start an episode in every row with the seeds and options set before; both are used once."""
         seeded = any(seed is not None for seed in self._seeds)
-        obs, infos = self.envs.reset(
-            seed=list(self._seeds) if seeded else None, options=self._common_options()
-        )
+        seeds: Any = list(self._seeds) if seeded else None
+        obs, infos = self.envs.reset(seed=seeds, options=self._common_options())
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0.0
@@ -103,7 +105,7 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc]
         return obs, rewards.astype(np.float32), done, told
 
     def _ended(self, row: int, infos: dict[str, Any], cut: bool) -> dict[str, Any]:
-        """Return the info of a ``row`` that ended in this step, ``cut`` short or not, and clear its statistics."""
+        """Return the info of a ``row`` that ended, ``cut`` short or not, and clear its statistics."""
         episode = {
             "r": round(float(self._returns[row]), 6),
             "l": int(self._lengths[row]),
@@ -190,16 +192,16 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc]
     def _require_all(self, what: str, indices: Any) -> None:
         if indices is not None and sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise InvalidValue(
-                f"{what} must be for all {self.num_envs} rows, got indices={indices!r}. Rows share one vector "
-                "environment: use its own methods, which take rows, on the attribute envs."
+                f"{what} must be for all {self.num_envs} rows, got indices={indices!r}. Rows share one "
+                "vector environment: use its own methods, which take rows, on the attribute envs."
             )
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
-        """Return True for SB3's ``Monitor``, whose episode statistics are reported here, else False, for every row."""
+        """Return True for SB3's ``Monitor``, whose statistics are reported here, else False, a row."""
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
-class ScaledReward(VecEnvWrapper):  # type: ignore[misc]
+class ScaledReward(VecEnvWrapper):
     """Rewards times a constant. Episode returns in the infos stay as they were, for example in dollars."""
 
     def __init__(self, venv: VecEnv, factor: float):

@@ -48,7 +48,7 @@ def test_a_trained_agent_loads_and_acts(algo, tmp_path):
     assert 0 < told[-1].completion < 1
     assert not math.isnan(told[-1].mean_return)
     agent = load_agent(tmp_path / "run", ID)
-    assert agent.name == f"{algo} {tmp_path / 'run'}"
+    assert agent.name == f"{algo} run"
     assert agent.uses_masks is (algo != "ppo")
     played = evaluate(ID, agent, range(4), latency=False)
     assert (played.table["illegal_actions"] == 0).all() or algo == "ppo"
@@ -204,7 +204,7 @@ def test_a_controller_loads_by_name_even_beside_a_folder_of_that_name(controller
 
 
 def test_an_unknown_agent_lists_the_controllers(controllers):
-    with pytest.raises(UnknownName, match="no agent named 'do_nothin'. Did you mean do_nothing"):
+    with pytest.raises(UnknownName, match=r"no agent named 'do_nothin'\. Did you mean do_nothing"):
         load_agent("do_nothin", ID)
 
 

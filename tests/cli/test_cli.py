@@ -108,7 +108,7 @@ def test_evaluation_prints_completion_beside_figures_of_served_bookings(run, sma
     )
     assert code == 0
     assert "3 days from seed 5" in told
-    assert "completion rate" in told
+    assert "completed" in told
     assert told.count(" served)") >= 4 + 1  # two figures, two agents, and the caption
     first, second = json.loads(file.read_text())
     assert first["seeds"] == [5, 6, 7]

@@ -27,7 +27,7 @@ import gymnasium, rlops
 envs = gymnasium.make_vec("rlops/Dispatch-v0", num_envs=2)
 envs.reset(seed=0); envs.step([0, 0])
 verbs = envs.unwrapped._batch._verbs
-print(sum(verbs.step.stats.cache_hits.values()), sum(verbs.step.stats.cache_misses.values()))
+print(sum(verbs.do.stats.cache_hits.values()), sum(verbs.do.stats.cache_misses.values()))
 """
 
 

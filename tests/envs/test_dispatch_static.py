@@ -185,9 +185,10 @@ def test_a_good_solution_is_accepted_with_its_cost():
     assert route_cost(small(), [[1, 3], [2, 4]]) == 140.0
 
 
-def test_a_stop_that_would_leave_a_rider_undeliverable_is_masked():
+@pytest.mark.parametrize("limits", [{}, {"max_ride_min": math.inf, "max_route_min": math.inf}])
+def test_a_stop_that_would_leave_a_rider_undeliverable_is_masked(limits):
     # Rider 1 must be at 30 by minute 35: rider 2 can be fetched on the way, but not be delivered first.
-    instance = small(latest=[300.0, 300, 300, 35, 300])
+    instance = small(latest=[300.0, 300, 300, 35, 300], **limits)
     assert masked_at(instance, [1, 2, 3, 4]) == 0
     assert masked_at(instance, [1, 2, 4, 3]) == 3
 

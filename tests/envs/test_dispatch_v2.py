@@ -116,7 +116,8 @@ def check_conservation(params, state, running):
         assert 0 <= s["onboard_amb"].min() <= s["onboard_amb"].max() <= p["cap_amb"]
         assert 0 <= s["onboard_wc"].min() <= s["onboard_wc"].max() <= p["cap_wc"]
         assert s["km"] == pytest.approx(s["odometer_km"].sum(), abs=1e-9)
-        assert s["range_km"].min() >= 0.0
+        electric = np.diff(np.floor(p["ev_share"] * np.arange(v2.V_MAX + 1))) > 0
+        assert (s["range_km"][electric] >= 0.0).all()
         check_plans(s)
 
 
@@ -139,7 +140,9 @@ def test_nothing_is_lost_and_the_return_is_the_closed_form_of_the_totals(policy)
     env = worlds()
     total, figures, final, _ = days(env, policy, seed=3, watch=check_conservation)
     p, k = env.unwrapped.params, lambda name: figures[:, KPI[name]]
-    closed = p["fare_usd"] * k("completed") - p["km_cost_usd"] * k("km_total") - p["miss_cost_usd"] * k("missed")
+    closed = (
+        p["fare_usd"] * k("completed") - p["km_cost_usd"] * k("km_total") - p["miss_cost_usd"] * k("missed")
+    )
     closed -= p["late_cost_usd_per_min"] * k("lateness_total_min")
     closed -= p["ride_cost_usd_per_min"] * k("excess_ride_total_min")
     np.testing.assert_allclose(total, closed, rtol=0, atol=1e-9)
@@ -182,9 +185,10 @@ def test_vehicles_keep_their_shifts_and_every_one_of_them_rests():
             assert not (off & aboard).any()
             assert (s["pair_ok"][:, over] == 0).all()
 
-    days(env, lambda state, mask, step: cheapest(state, mask), seed=1, watch=watch)
+    _, _, final, _ = days(env, cheapest, seed=1, watch=watch)
+    assert (final["break_done"][:, :8] == 1).all()
     assert (resting[:2, :8] >= 30).all()
-    assert (resting[2:, :8] >= 60).all()
+    assert (resting[2:, :6] >= 60).all()  # the day may end during the last one's
 
 
 def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
@@ -194,7 +198,9 @@ def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
     def watch(params, state, running):
         for i in np.flatnonzero(running):
             s = state[i]
-            for b in np.flatnonzero((s["status"][: s["n_bookings"]] == OPEN) & (s["aboard_min"][: s["n_bookings"]] > 0)):
+            for b in np.flatnonzero(
+                (s["status"][: s["n_bookings"]] == OPEN) & (s["aboard_min"][: s["n_bookings"]] > 0)
+            ):
                 v = [v for v in range(8) if s["mode"][v] == DOWN and s["x_km"][v] == s["pickup_x_km"][b]]
                 if v and s["latest_min"][b] > s["now_min"] - 1:
                     seen.add((i, b))
@@ -211,12 +217,15 @@ def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
 # --- no leak --------------------------------------------------------------------------------------------
 
 
-def forked(at_step=300, seed=4):
-    """Return two identical rows in the middle of a day."""
+def forked(seed=4):
+    """Return two identical rows in the middle of a day, with plans and open bookings."""
     env = vector(2)
     env.reset(seed=seed)
-    for _ in range(at_step):
+    for _ in range(300):
         env.step(cheapest(env.unwrapped.state, env.unwrapped.action_masks()))
+    for _ in range(12):
+        env.step(np.full(2, v2.ADVANCE))
+    assert env.unwrapped.state["n_open"][0] > 2
     env.unwrapped.clone_rows(0, [1])
     return env
 
@@ -237,16 +246,16 @@ def test_what_is_hidden_is_not_observed():
     waiting = np.isin(s["status"][:n], (HIDDEN, OPEN, ASSIGNED))
     s["no_show"][:n][waiting] ^= 1
     s["cancel_min"][:n][waiting] = s["now_min"] + 0.5
+    s["attention_min"] = s["now_min"] + 0.5
     for field in ("board_min", "alight_min", "until_min", "speed_km_per_min", "reach_km", "breakdown_at_km"):
         s[field] *= 1.5
     s["congestion"] += 0.1
     s["demand_factor"], s["traffic_factor"] = 2.0, 2.0
     for seen in observed(env):
         np.testing.assert_array_equal(seen[0], seen[1])
-    _, _, _, _, infos = env.step(np.full(2, v2.ADVANCE))
-    assert (infos["action_mask"][0] != infos["action_mask"][1]).any() or (
-        env.unwrapped.state["n_cancelled"][0] != env.unwrapped.state["n_cancelled"][1]
-    )
+    obs, *_ = env.step(np.full(2, v2.ADVANCE))
+    assert (obs[0] != obs[1]).any(), "what has happened is observed"
+    assert np.diff(env.unwrapped.state["n_cancelled"])[0] > 2
 
 
 def test_a_no_show_is_not_seen_before_the_wait_at_the_door_is_over():
@@ -297,7 +306,7 @@ def drive_until(s, depart_min, km):
 
 
 def timed(p, s, v, stops, of_new):
-    """Return km, and by stop its begin and end, ride and lateness; ``stops`` begin behind what is committed."""
+    """Return km, by stop its begin, ride and lateness, and whether places are short."""
     x, y = s["x_km"][v], s["y_km"][v]
     t = max(s["now_min"], s["believed_min"][v])
     ends, rows, km = {}, {}, 0.0
@@ -332,14 +341,16 @@ def timed(p, s, v, stops, of_new):
 
 
 def priced(p, s, rows):
-    limit = {stop: max(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][stop // 2]) for stop in rows}
+    limit = {
+        stop: max(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][stop // 2]) for stop in rows
+    }
     late = sum(min(r["late"], 30.0) for r in rows.values())
     excess = sum(max(0.0, r["ride"] - limit[stop]) for stop, r in rows.items() if stop % 2)
     return p["late_cost_usd_per_min"] * late + p["ride_cost_usd_per_min"] * excess
 
 
 def brute_force(p, s, v, b):
-    """Return the cheapest feasible insertion cost of booking ``b`` into the plan of ``v``, or None; all are tried."""
+    """Return the cost of the cheapest feasible insertion of ``b`` into the plan of ``v``, or None."""
     base = [int(stop) for stop in s["plan"][v, : s["stops"][v]]]
     if len(base) + 2 > v2.S_MAX:
         return None
@@ -390,8 +401,10 @@ def test_the_mask_allows_exactly_what_brute_force_finds_feasible_at_its_cost(wor
     for step in range(900):
         s, p, mask = env.unwrapped.state[0], env.unwrapped.params[0], env.unwrapped.action_masks()[0]
         slots = np.flatnonzero(s["slot"] >= 0)
-        if step % 3 == 0 and len(slots):
-            k, v = rng.choice(slots), rng.integers(p["n_vehicles"])
+        ready = np.flatnonzero(~np.isin(s["mode"], (OFF, DOWN)))
+        for _ in range(2 if len(slots) and len(ready) else 0):
+            k = rng.choice(slots)
+            v = rng.choice(ready) if rng.random() < 0.9 else rng.integers(p["n_vehicles"])
             on_shift = s["mode"][v] not in (OFF, DOWN) and s["now_min"] < s["shift_end_min"][v]
             rested = s["break_done"][v] or s["now_min"] < s["shift_start_min"][v] + 0.70 * p["shift_min"]
             usd = brute_force(p, s, v, s["slot"][k]) if on_shift and rested else None
@@ -412,14 +425,12 @@ def test_without_noise_boarding_begins_when_the_pair_table_says():
     foretold = {}
     while not foretold or env.unwrapped.state["now_min"][0] < 600:
         s, mask = env.unwrapped.state[0], env.unwrapped.action_masks()[0]
-        action = v2.ADVANCE
-        for k in np.flatnonzero(s["slot"] >= 0):
-            for v in range(8):
-                if mask[k * v2.V_MAX + v] and s["mode"][v] == IDLE and s["stops"][v] == 0:
-                    action = k * v2.V_MAX + v
-                    if s["break_done"][v] or s["now_min"] < s["shift_start_min"][v] + 200:
-                        foretold[int(s["slot"][k])] = s["pair_begin_min"][s["row_of"][s["slot"][k]], v]
-        env.step(np.array([action]))
+        idle = (s["mode"] == IDLE) & (s["stops"] == 0)
+        choices = [a for a in np.flatnonzero(mask[: v2.ADVANCE]) if idle[a % v2.V_MAX]]
+        if choices:
+            b, v = s["slot"][choices[0] // v2.V_MAX], choices[0] % v2.V_MAX
+            foretold[int(b)] = s["pair_begin_min"][s["row_of"][b], v]
+        env.step(np.array([choices[0] if choices else v2.ADVANCE]))
     s = env.unwrapped.state[0]
     done = [b for b in foretold if s["status"][b] == DONE]
     assert len(done) > 30
@@ -497,7 +508,7 @@ CHANGES = {
     "nominal": {}, "more vehicles": {"n_vehicles": 12}, "faster": {"base_speed_kmh": 40},
     "more demand": {"demand_per_day": 260}, "detours": {"circuity": 1.45}, "no-shows": {"no_show": 0.12},
     "single": {"pooling": 0}, "breakdowns": {"breakdown_per_km": 2e-3}, "short shifts": {"shift_min": 480},
-    "calm": {"leg_noise_sd": 0, "traffic_day_sd": 0, "congestion_sd": 0}, "long breaks": {"break_min": 60},
+    "erratic": {"leg_noise_sd": 0.35, "congestion_sd": 0.15}, "long breaks": {"break_min": 60},
     "slow doors": {"board_amb_min": 4}, "one seat": {"cap_amb": 1}, "no ramp": {"cap_wc": 0},
 }  # fmt: skip
 
@@ -527,7 +538,7 @@ def changed():
         ("single", "return", -1),
         ("breakdowns", "completion_rate", -1),
         ("short shifts", "return", -1),
-        ("calm", "return", 1),
+        ("erratic", "return", -1),
         ("long breaks", "return", -1),
         ("slow doors", "return", -1),
         ("one seat", "return", -1),
@@ -602,7 +613,7 @@ def test_agents_are_the_single_environment_under_the_same_winners(sharing):
             team += reward
         _, rewards, _, _, infos = together.step({f"vehicle_{v}": int(bids[v]) for v in range(v2.V_MAX)})
         assert sum(rewards.values()) == pytest.approx(team, abs=1e-9)
-        assert (len(set(rewards.values())) == 1) == (sharing == "team" or team == 0)
+        assert sharing == "marginal" or len(set(rewards.values())) == 1
         bidders = (bids < v2.K).sum()
         assert sum(i["lost_bid"] for i in infos.values()) == bidders - n
         lost += bidders - n
@@ -624,7 +635,8 @@ def test_the_lowest_cost_wins_and_absent_vehicles_only_pass():
     contests = 0
     for _ in range(300):
         masks = env.action_masks()
-        assert (masks[8:, : v2.K].sum() == 0) and masks[:, v2.PASS].all()
+        assert masks[8:, : v2.K].sum() == 0
+        assert masks[:, v2.PASS].all()
         s = env.state[0]
         absent = np.isin(s["mode"], (OFF, DOWN))
         assert masks[absent, : v2.K].sum() == 0
@@ -632,8 +644,8 @@ def test_the_lowest_cost_wins_and_absent_vehicles_only_pass():
         bids = np.where(masks[:, k] == 1, k, v2.PASS)
         bidders = np.flatnonzero(bids == k)
         booking = s["slot"][k]
-        usd = s["pair_usd"][s["row_of"][booking]] if booking >= 0 else None
-        _, _, terminated, truncated, infos = env.step({f"vehicle_{v}": int(bids[v]) for v in range(v2.V_MAX)})
+        usd = s["pair_usd"][s["row_of"][booking]].copy() if booking >= 0 else None
+        infos = env.step({f"vehicle_{v}": int(bids[v]) for v in range(v2.V_MAX)})[4]
         if len(bidders) > 1:
             contests += 1
             winner = min(bidders, key=lambda v: (usd[v], v))
@@ -643,7 +655,9 @@ def test_the_lowest_cost_wins_and_absent_vehicles_only_pass():
 
 
 def test_a_vehicles_own_reward_is_what_it_earned_and_its_part_of_the_misses():
-    env = rlops.envs.parallel_env("rlops/Dispatch-v2", params={"reward_sharing": "marginal", "miss_cost_usd": 48})
+    env = rlops.envs.parallel_env(
+        "rlops/Dispatch-v2", params={"reward_sharing": "marginal", "miss_cost_usd": 48}
+    )
     env.reset(seed=1)
     for step in range(300):
         masks = env.action_masks()

@@ -176,25 +176,25 @@ def _normal(s, stream, entity):
 # --- streets --------------------------------------------------------------------------------------------
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def road_km(p, x0, y0, x1, y1):
     """Return the road kilometres between two points."""
     return p.circuity * math.sqrt((x1 - x0) * (x1 - x0) + (y1 - y0) * (y1 - y0))
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _quarter(t_min):
     return min(max(int(t_min * (1.0 / QUARTER_MIN)), 0), QUARTERS - 1)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _reach_at(speed_km_per_min, reach_km, t_min):
     """Return the kilometres that a vehicle covers from 06:00 until ``t_min``."""
     q = _quarter(t_min)
     return reach_km[q] + speed_km_per_min[q] * (t_min - QUARTER_MIN * q)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _time_at(speed_km_per_min, reach_km, target_km, q):
     """Return when ``target_km`` are covered, which must not be before quarter ``q``."""
     while q < QUARTERS - 1 and reach_km[q + 1] < target_km:
@@ -238,7 +238,7 @@ def leg_factor(p, s, from_stop, to_stop):
     return math.exp(sd * _normal(s, LEG_NOISE, from_stop * 4096 + to_stop) - 0.5 * sd * sd)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def zone_of(p, x_km, y_km):
     """Return the zone of a point; points outside the area belong to the nearest."""
     side = 2.0 / p.area_half_width_km  # zones per km
@@ -247,7 +247,7 @@ def zone_of(p, x_km, y_km):
     return 4 * north + east
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def demand_rate(p, t_min):
     """Return the bookings per minute that are expected to ask for ``t_min``, in the parameters' demand."""
     if t_min < 0.0 or t_min >= HORIZON_MIN:
@@ -255,7 +255,7 @@ def demand_rate(p, t_min):
     return p.demand_per_day * DEMAND_SHARE[p.demand_profile, int(t_min * (1.0 / 60.0))] * (1.0 / 60.0)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def zone_rate(p, s, zone, t_min):
     """Return the bookings per minute that are expected to ask for a pickup in ``zone`` at ``t_min``.
 
@@ -346,17 +346,17 @@ def _poisson(u, mean):
     return count
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _asked_min(s, entity):
     return 60.0 * (entity // _PER_HOUR + _uniform(s, ASKED, entity))
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _is_prebooked(p, s, entity):
     return _uniform(s, PREBOOKED, entity) < p.prebook_share
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _reveal_min(p, s, entity):
     asked_min = _asked_min(s, entity)
     if _is_prebooked(p, s, entity):

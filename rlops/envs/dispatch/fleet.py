@@ -1,17 +1,18 @@
-"""What vehicles do between two decisions: depart, arrive, serve, rest, break down; and what riders do meanwhile.
+"""What vehicles and riders do between two decisions: depart, arrive, serve, rest, break down, give up.
 
-Each vehicle runs from event to event in continuous time; ``until_min`` is the true end of what it does now, which
-nobody sees before it is there. Vehicles meet only through decisions, so one tick moves them one after the other.
+Each vehicle runs from event to event in continuous time; ``until_min`` is the true end of what it does now,
+which nobody sees before it is there. Vehicles meet only through decisions, so one tick moves them one after
+the other.
 
-* An empty vehicle waits before it leaves for a pickup, until it is expected to arrive when the window opens; with
-  riders on board it leaves at once. Without a plan it stays where it is.
-* A no-show is found out after ``no_show_wait_min`` at the door. Whoever cancels or gives up while the vehicle is on
-  its way is gone; the leg is driven to its end. A rider with the vehicle at the door stays.
-* Shifts start staggered, the last ends at ``LAST_SHIFT_END_MIN``. At its end a vehicle gives back the pickups that it
-  has not set out for, brings home whom it has on board and goes. It has one break, when it is empty and in time for
-  its next pickup.
-* A vehicle breaks down after an exponential distance (mean 1 / ``breakdown_per_km``) on its own odometer. Its
-  bookings open again, riders on board as urgent ones at the side of the road.
+* An empty vehicle waits before it leaves for a pickup, until it is expected to arrive when the window opens;
+  with riders on board it leaves at once. Without a plan it stays where it is.
+* A no-show is found out after ``no_show_wait_min`` at the door. Whoever cancels or gives up while the vehicle
+  is on its way is gone; the leg is driven to its end. A rider with the vehicle at the door stays.
+* Shifts start staggered, the last ends at ``LAST_SHIFT_END_MIN``. At its end a vehicle gives back the pickups
+  that it has not set out for, brings home whom it has on board and goes. It has one break, when it is empty
+  and in time for its next pickup.
+* A vehicle breaks down after an exponential distance (mean 1 / ``breakdown_per_km``) on its own odometer.
+  Its bookings open again, riders on board as urgent ones at the side of the road.
 """
 
 import math
@@ -62,12 +63,13 @@ FARE, DISTANCE, LATENESS, EXCESS_RIDE, MISSES = range(5)
 LAST_SHIFT_END_MIN = 750.0
 """[min] 18:30: the last window of a day closes half an hour after the last request. Assumption."""
 BREAK_FROM_SHARE, BREAK_TO_SHARE = 0.45, 0.70
-"""[-] Shares of the shift between which the break is taken; from the latter on the vehicle accepts nothing before
-its break. Assumption: 10:30 to 13:00 for the first shift, in the lull between the two peaks."""
+"""[-] Shares of the shift between which the break is taken; from the latter on the vehicle accepts nothing
+before its break. Assumption: 10:30 to 13:00 for the first shift, in the lull between the two peaks."""
 REPAIR_LOW, REPAIR_HIGH = 0.5, 1.5
 """[-] A repair takes uniformly 60-180 min around a nominal 120 min. Assumption."""
 CHARGE_BELOW, CHARGE_TO = 0.25, 0.80
-"""[-] An empty electric vehicle without a plan below the first share of its range charges to the second. Assumption."""
+"""[-] An empty electric vehicle without a plan below the first share of its range charges to the second.
+Assumption."""
 EWMA_WEIGHT = 0.1
 """[-] Weight of the last leg in the mean of realised over expected leg times."""
 RECENT_MIN = 30
@@ -163,9 +165,9 @@ def reveal_bookings(p, s):
     minute = int(s.now_min) % RECENT_MIN
     s.n_recent -= s.recent[minute]
     s.recent[minute] = 0
-    b = s.next_booking
+    first = s.next_booking
     reveal(p, s)
-    for b in range(b, s.next_booking):
+    for b in range(first, s.next_booking):
         if s.status[b] == OPEN:
             s.recent[minute] += 1
             _list_open(s, b)
@@ -212,7 +214,7 @@ def _reopen(s, b):
 
 @njit(error_model="numpy")
 def _withdraw(p, s, b, t_min):
-    """Close a booking whose rider has cancelled or given up by ``t_min``, and clear it from its vehicle's plan."""
+    """Close a booking whose rider has cancelled or given up by ``t_min`` and clear it from its plan."""
     if s.cancel_min[b] <= s.expires_min[b]:
         s.status[b] = CANCELLED
         s.n_cancelled += 1

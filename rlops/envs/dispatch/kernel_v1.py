@@ -253,23 +253,23 @@ CONTEXT = (
 )
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _clipped(x, low, high):
     return min(max(x, low), high)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def fleet(p):
     """Return how many vehicles there are."""
     return min(VEHICLES, p.n_vehicles)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _mean_board_min(p, wheelchair):
     return p.board_wc_min if wheelchair else p.board_amb_min
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _mean_alight_min(p, wheelchair):
     return p.alight_wc_min if wheelchair else p.alight_amb_min
 
@@ -394,7 +394,7 @@ def _cancel_open(p, s):
             s.next_cancel_min = min(s.next_cancel_min, s.cancel_min[b])
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _lose(p, s, b):
     """Close a booking that was cancelled or has expired, whichever came first."""
     s.n_resolved += 1
@@ -405,7 +405,7 @@ def _lose(p, s, b):
         _miss(p, s, b)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _miss(p, s, b):
     s.status[b] = MISSED
     s.missed += 1
@@ -451,7 +451,7 @@ def _remove_open(p, s, at):
             _clear_slot(s, s.n_open)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _move_slot(s, to, k):
     for row in range(SLOT_ROWS):
         s.slot[row, to] = s.slot[row, k]
@@ -459,7 +459,7 @@ def _move_slot(s, to, k):
         s.seen[column + to] = s.seen[column + k]
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _clear_slot(s, k):
     for row in range(SLOT_ROWS):
         s.slot[row, k] = 0.0
@@ -684,7 +684,7 @@ def _become_idle(s, v, now_min):
 # --- what is seen ---------------------------------------------------------------------------------------
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _observe_city(p, s, out):
     now_min = s.now_min
     quarter = min(int(now_min * (1.0 / QUARTER_MIN)), QUARTERS - 1)
@@ -745,12 +745,12 @@ def context(p, s, d, out):
 # --- key figures ----------------------------------------------------------------------------------------
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _ratio(a, b):
     return a / b if b > 0 else 0.0
 
 
-@njit(error_model="numpy", inline="always")
+@njit(error_model="numpy")
 def _is_eligible(s, b):
     return s.status[b] != CANCELLED and s.status[b] != NO_SHOW
 

@@ -1,14 +1,15 @@
 """Dispatch v2: pooled dispatch of a fleet, one decision at a time.
 
-An action ``k * V_MAX + v`` puts the booking in slot ``k`` into the plan of vehicle ``v`` where that is cheapest, and
-takes no time; the last action, ADVANCE, moves the day to the next minute. Slots are the first ``K`` open bookings by
-the end of their window; within a minute they keep their places, one that is taken stays empty. An action that the
-mask forbids is ADVANCE, and is counted.
+An action ``k * V_MAX + v`` puts the booking in slot ``k`` into the plan of vehicle ``v`` where that is
+cheapest, and takes no time; the last action, ADVANCE, moves the day to the next minute. Slots are the first
+``K`` open bookings by the end of their window; within a minute they keep their places, one that is taken
+stays empty. An action that the mask forbids is ADVANCE, and is counted.
 
-The **pair table** holds the cheapest insertion of every visible booking into every plan. Its rows are kept with their
-bookings and its columns with their vehicles, and only what has changed is computed anew.
+The **pair table** holds the cheapest insertion of every visible booking into every plan. Its rows are kept
+with their bookings and its columns with their vehicles, and only what has changed is computed anew.
 
-The day ends when all bookings are resolved, not before 18:00; at 20:30 everything unresolved counts as missed.
+The day ends when all bookings are resolved, not before 18:00; at 20:30 everything unresolved counts as
+missed.
 """
 
 import math
@@ -27,7 +28,6 @@ from rlops.envs.dispatch.city import (
     END_MIN,
     HORIZON_MIN,
     MAX_BOOKINGS,
-    MISSED,
     NO_SHOW,
     OPEN,
     QUARTER_MIN,
@@ -95,7 +95,7 @@ STATE = state_dtype(
     ],
 )
 
-# Scales of the observation: fixed, so that a policy reads the same number the same way whatever the parameters.
+# Scales of the observation: fixed, so that a number means the same whatever the parameters.
 _KM, _HOUR_MIN, _DAY_KM = 10.0, 60.0, 300.0
 _USD = 25.0
 _MANY = 64.0  # bookings
@@ -204,8 +204,8 @@ KPIS = (
     Column("illegal", "-", 0, np.inf, "actions against the mask"),
     Column("lateness_total_min", "min", 0, np.inf, "lateness charged"),
     Column("excess_ride_total_min", "min", 0, np.inf, "ride time above the limit charged"),
-    Column("reward_per_step", "$", -np.inf, np.inf, "return over the number of steps; read with completion_rate"),
-    Column("mean_distance_km", "km", 0, np.inf, "kilometres per completed booking; read with completion_rate"),
+    Column("reward_per_step", "$", -np.inf, np.inf, "return over steps; read with completion_rate"),
+    Column("mean_distance_km", "km", 0, np.inf, "km per completed booking; read with completion_rate"),
     Column("lateness_share", "-", 0, 1, "late pickups of the completed; read with completion_rate"),
 )
 
@@ -583,7 +583,7 @@ def kpis(p, s, d, out):
 
 @njit(error_model="numpy")
 def _lateness(s):
-    """Return mean and 95th percentile (nearest rank) of the lateness and mean excess ride of the completed [min]."""
+    """Return mean and 95th percentile (nearest rank) of lateness, and mean excess ride [min]."""
     late_min, excess_min, p95_min = 0.0, 0.0, math.inf
     n = s.n_completed
     for b in range(s.n_bookings):
@@ -629,7 +629,7 @@ def context(p, s, d, out):
 
 @njit(error_model="numpy")
 def _winner(s, bids, k):
-    """Return the vehicle that wins slot ``k``: the lowest cost, then the lowest number; -1 if there is no bid."""
+    """Return the vehicle that wins slot ``k``: the lowest cost, then the lowest number; or -1."""
     winner, best_usd = -1, math.inf
     for v in range(V_MAX):
         if bids[v] == k and _is_legal(s, k, v):
@@ -643,8 +643,8 @@ def _winner(s, bids, k):
 def winning_actions(p, s, bids, out):
     """Write the single-agent actions of the bids that win, in the order of slots, and return their number.
 
-    ``bids`` (16,) are slots or ``PASS``; ``out`` is (16,). A vehicle bids for one slot and a slot has one winner, so
-    no winner's insertion changes another's. A bid against the mask is a pass.
+    ``bids`` (16,) are slots or ``PASS``; ``out`` is (16,). A vehicle bids for one slot and a slot has one
+    winner, so no winner's insertion changes another's. A bid against the mask is a pass.
     """
     n = 0
     for k in range(K):
@@ -659,8 +659,8 @@ def winning_actions(p, s, bids, out):
 def step_agents(p, s, d, actions, rewards):
     """Move the day on one tick: the winners of the bids are assigned, then the clock advances.
 
-    Rewards add up to the team's. ``team``: equal parts. ``marginal``: each vehicle has its own fares, kilometres,
-    lateness and excess ride; missed bookings are shared by all 16.
+    Rewards add up to the team's. ``team``: equal parts. ``marginal``: each vehicle has its own fares,
+    kilometres, lateness and excess ride; missed bookings are shared by all 16.
     """
     for v in range(V_MAX):
         rewards[v] = s.vehicle_usd[v]
@@ -687,7 +687,7 @@ def step_agents(p, s, d, actions, rewards):
 
 @njit(error_model="numpy")
 def observe_agent(p, s, d, a, out):
-    """Write what vehicle ``a`` sees (426,): the day, itself, the slots with its own pairs, the nearest vehicles."""
+    """Write what vehicle ``a`` sees (426,): the day, itself, slots with its own pairs, the nearest others."""
     out[:] = 0.0
     _see_day(p, s, out)
     if a >= p.n_vehicles:

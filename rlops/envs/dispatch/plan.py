@@ -1,15 +1,17 @@
 """Plans of vehicles: where a booking fits into a sequence of stops, and what that is expected to cost.
 
-A plan is a list of stops in the order of service. Stop 2b is the pickup of booking b, 2b + 1 its drop-off. While a
-vehicle drives to its first stop or serves it, that stop is *committed*: nothing is put before it.
+A plan is a list of stops in the order of service. Stop 2b is the pickup of booking b, 2b + 1 its drop-off.
+While a vehicle drives to its first stop or serves it, that stop is *committed*: nothing is put before it.
 
-A plan's times are **beliefs**: expected speeds and mean service times, from the moment the vehicle is expected to be
-free. A service begins at the arrival, a boarding not before the window opens. An insertion costs what the reward
-would charge: kilometres, lateness of pickups (at most ``LATE_CAP_MIN`` each), ride time above the limit.
+A plan's times are **beliefs**: expected speeds and mean service times, from the moment the vehicle is
+expected to be free. A service begins at the arrival, a boarding not before the window opens. An insertion
+costs what the reward would charge: kilometres, lateness of pickups (at most ``LATE_CAP_MIN`` each), ride time
+above the limit.
 
-An insertion is feasible if the places suffice on every leg, everybody is picked up before they give up and before
-the vehicle's shift ends, nobody gets more than ``ADDED_LATENESS_MAX_MIN`` later, and nobody rides longer than the
-limit. What is broken already (noise does that) must not get worse. The new rider's direct ride is always allowed.
+An insertion is feasible if the places suffice on every leg, everybody is picked up before they give up and
+before the vehicle's shift ends, nobody gets more than ``ADDED_LATENESS_MAX_MIN`` later, and nobody rides
+longer than the limit. What is broken already (noise does that) must not get worse. The new rider's direct
+ride is always allowed.
 """
 
 import math
@@ -98,7 +100,7 @@ def expected_alight_min(p, s, b):
 
 @njit(error_model="numpy", inline="always")
 def ride_limit_min(p, s, b):
-    """Return the longest ride [min] that costs a booking's rider nothing, from the end of boarding to arrival."""
+    """Return the longest ride [min] that costs nothing, from the end of boarding to the arrival."""
     return max(p.ride_limit_min, p.ride_limit_factor * s.direct_min[b])
 
 
@@ -207,10 +209,11 @@ def _aboard_min(s, v, m):
 
 @njit(error_model="numpy")
 def find_insertion(p, s, v, b, row):
-    """Write the cheapest feasible insertion of booking ``b`` into the plan of ``v`` to a row of the pair table.
+    """Write the cheapest feasible insertion of ``b`` into the plan of ``v`` to a row of the pair table.
 
-    Every pair of positions is tried, the pickup's first, later ones only if strictly cheaper. The kilometres of a
-    trial are known beforehand and bound its cost from below, so that few schedules are computed to the end.
+    Every pair of positions is tried, the pickup's first, later ones only if strictly cheaper. The
+    kilometres of a trial are known beforehand and bound its cost from below, so that few schedules are
+    computed to the end.
     """
     s.pair_ok[row, v] = 0
     s.pair_usd[row, v] = 0.0
@@ -252,9 +255,10 @@ def find_insertion(p, s, v, b, row):
 
 @njit(error_model="numpy")
 def _try_dropoffs(
-    p, s, v, b, row, i, begin_min, late_min, limit_min, spare, to_pickup_km, from_pickup_km, direct_km, best_usd
-):
-    """Try every drop-off for a pickup at position ``i``, keep what is cheaper than ``best_usd`` and return its cost."""
+    p, s, v, b, row, i, begin_min, late_min, limit_min, spare,
+    to_pickup_km, from_pickup_km, direct_km, best_usd,
+):  # fmt: skip
+    """Try every drop-off for a pickup at ``i``, keep what is cheaper than ``best_usd``; return the cost."""
     n = s.stops[v]
     end_min = begin_min + expected_board_min(p, s, b)
     aboard_min = s.aboard_min[b] if s.aboard_min[b] > 0.0 else end_min
@@ -280,7 +284,8 @@ def _try_dropoffs(
                 break
             leave_min = arrive_min + expected_alight_min(p, s, b)
             usd, added = _rest_of_trial(p, s, v, i, j, leave_min)
-            usd += p.km_cost_usd * added_km + cost_usd + p.ride_cost_usd_per_min * max(0.0, ride_min - limit_min)
+            usd += p.km_cost_usd * added_km + cost_usd
+            usd += p.ride_cost_usd_per_min * max(0.0, ride_min - limit_min)
             if usd < best_usd:
                 best_usd = usd
                 s.pair_ok[row, v] = 1
@@ -305,7 +310,7 @@ def _try_dropoffs(
 
 @njit(error_model="numpy")
 def _rest_of_trial(p, s, v, i, j, leave_min):
-    """Return the cost [$] and the greatest added lateness [min] of the stops from ``j`` on; infinite if infeasible."""
+    """Return cost [$] and greatest added lateness [min] of the stops from ``j`` on; infinite: infeasible."""
     usd_sum, added_max, t_min = 0.0, 0.0, leave_min
     for m in range(j, s.stops[v]):
         arrive_min = expected_arrival_min(s, t_min, s.drop_km[j] if m == j else s.leg_km[v, m])

@@ -95,11 +95,14 @@ def frame(kernel: ModuleType, p: Any, s: Any, d: Any) -> np.ndarray:
 
 def picture(shown: Scene) -> np.ndarray:
     """Return the picture of a scene, ``(640, 960, 3)`` uint8."""
-    image = _background(shown.title, shown.half_width_km, shown.hot_spots, shown.hot_spot_km, shown.late_name).copy()
+    image = _background(
+        shown.title, shown.half_width_km, shown.unit, shown.hot_spots, shown.hot_spot_km, shown.marks
+    ).copy()
     pen = _Pen(image)
     _draw_map(pen, shown)
-    _draw_clock(pen, shown)
-    _draw_speed(pen, shown)
+    pen.text(_LEFT - 1, _MARGIN + 28, shown.clock, 36, INK)
+    if shown.expected_kmh:
+        _draw_speed(pen, shown)
     for i, figure in enumerate(shown.figures):
         _draw_figure(pen, figure, i)
     _draw_fleet(pen, shown)
@@ -114,7 +117,8 @@ class _Pen:
 
     def text(self, x: float, y: float, text: str, size: float, colour: Colour, anchor: str = "ls") -> None:
         """Write ``text``; ``anchor`` says what of it is at (x, y): l, m, r and baseline s, middle m."""
-        self._draw.text((_FINER * x, _FINER * y), text, colour, _font(size), anchor)
+        glyphs, left, top = _glyphs(text, size, anchor)
+        self._draw.bitmap((round(_FINER * x) + left, round(_FINER * y) + top), glyphs, colour)
 
     def line(self, points: list[tuple[float, float]], colour: Colour, width: float = 1.0) -> None:
         """Draw a line through ``points``."""
@@ -152,6 +156,16 @@ def _font(size: float) -> Any:
     return ImageFont.load_default(_FINER * size)
 
 
+@lru_cache(maxsize=1024)
+def _glyphs(text: str, size: float, anchor: str) -> tuple[Image.Image, int, int]:
+    """Return a text as a mask, and where its corner is from the anchor; most texts come again in every picture."""
+    left, top, right, bottom = _font(size).getbbox(text, anchor=anchor)
+    left, top = math.floor(left), math.floor(top)
+    mask = Image.new("L", (max(1, math.ceil(right) - left), max(1, math.ceil(bottom) - top)))
+    ImageDraw.Draw(mask).text((-left, -top), text, 255, _font(size), anchor)
+    return mask, left, top
+
+
 def _mixed(colour: Colour, share: float, ground: Colour = CARD) -> Colour:
     """Return ``share`` of a colour on a ground."""
     r, g, b = (round(share * c + (1.0 - share) * under) for c, under in zip(colour, ground, strict=True))
@@ -172,7 +186,12 @@ def map_xy(half_width_km: float, x_km: float, y_km: float) -> tuple[float, float
 
 @lru_cache(maxsize=8)
 def _background(
-    title: str, half_width_km: float, hot_spots: tuple[tuple[float, float], ...], hot_spot_km: float, late_name: str
+    title: str,
+    half_width_km: float,
+    unit: str,
+    hot_spots: tuple[tuple[float, float], ...],
+    hot_spot_km: float,
+    marks: tuple[tuple[int, str], ...],
 ) -> Image.Image:
     """Return what stays the same all day: the empty map, headings and legend."""
     image = Image.new("RGB", (_FINER * WIDTH, _FINER * HEIGHT), PAPER)
@@ -183,15 +202,15 @@ def _background(
         x, y = map_xy(half_width_km, x_km, y_km)
         for share in (0.45, 0.7, 1.0):
             pen.disc(x, y, hot_spot_km * px_per_km * (1.45 - 0.45 * share), _mixed(HOT, share))
-    _draw_grid(pen, half_width_km)
+    _draw_grid(pen, half_width_km, unit)
     pen.frame(_MARGIN, _MARGIN, _MARGIN + _MAP, _MARGIN + _MAP, RULE, 6)
     pen.text(_RIGHT, _MARGIN + 28, title, 12, SOFT_INK, "rs")
-    _draw_legend(pen, late_name, bool(hot_spots))
+    _draw_legend(pen, marks, bool(hot_spots))
     return image
 
 
-def _draw_grid(pen: _Pen, half_width_km: float) -> None:
-    step_km = 2.0 if half_width_km < 12 else 4.0
+def _draw_grid(pen: _Pen, half_width_km: float, unit: str) -> None:
+    step_km = next(step for step in (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 1e9) if half_width_km / step < 6)
     n = int(half_width_km // step_km)
     low, high = _MARGIN + 1, _MARGIN + _MAP - 1
     for i in range(-n, n + 1):
@@ -203,7 +222,7 @@ def _draw_grid(pen: _Pen, half_width_km: float) -> None:
     length = 0.5 * _MAP_SHARE * _MAP / half_width_km * step_km
     pen.box(x0 - 6, y - 18, x0 + length + 8, y + 8, CARD, 3)
     pen.line([(x0, y - 3), (x0, y), (x0 + length, y), (x0 + length, y - 3)], SOFT_INK)
-    pen.text(x0 + 0.5 * length, y - 5, f"{step_km:g} km", 10, SOFT_INK, "ms")
+    pen.text(x0 + 0.5 * length, y - 5, f"{step_km:g} {unit}".strip(), 10, SOFT_INK, "ms")
     x, y = _MARGIN + _MAP - 20, _MARGIN + 34
     pen.box(x - 9, y - 20, x + 9, y + 8, CARD, 3)
     pen.line([(x, y - 4), (x, y - 17)], SOFT_INK)
@@ -237,20 +256,25 @@ def _draw_wish(pen: _Pen, half_width_km: float, booking: Booking) -> None:
 
 
 def _draw_plan(pen: _Pen, half_width_km: float, vehicle: Vehicle) -> None:
+    """Draw a plan, from leg to leg paler, so that its direction shows."""
     if not vehicle.plan:
         return
-    colour = MODE_COLOURS[TO_PICKUP if vehicle.mode in (WAITING, ON_BREAK) else vehicle.mode]
+    colour = MODE_COLOURS[TO_PICKUP if vehicle.mode in (WAITING, ON_BREAK, OFF_SHIFT) else vehicle.mode]
+    here = map_xy(half_width_km, vehicle.x_km, vehicle.y_km)
     places = [map_xy(half_width_km, stop.x_km, stop.y_km) for stop in vehicle.plan]
-    pen.line([map_xy(half_width_km, vehicle.x_km, vehicle.y_km), *places], _mixed(colour, 0.55), 1.5)
-    for (x, y), stop in zip(places, vehicle.plan, strict=True):
-        _draw_stop(pen, x, y, stop.kind, RED if stop.late else colour)
+    shares = [max(0.3, 0.85 - 0.12 * leg) for leg in range(len(places))]
+    for leg in reversed(range(len(places))):
+        start = places[leg - 1] if leg else here
+        pen.line([start, places[leg]], _mixed(colour, shares[leg]), 2.0 if leg == 0 else 1.5)
+    for (x, y), stop, share in zip(places, vehicle.plan, shares, strict=True):
+        _draw_stop(pen, x, y, stop.kind, RED if stop.late else _mixed(colour, 0.15 + share))
 
 
 def _draw_stop(pen: _Pen, x: float, y: float, kind: int, colour: Colour, r: float = 4.0) -> None:
     """Draw a pickup as a ring, a drop-off as a square."""
     if kind == PICKUP:
         pen.disc(x, y, r + 0.5, CARD, colour, 1.75)
-    else:
+    elif kind == DROPOFF:
         pen.box(x - r + 0.5, y - r + 0.5, x + r - 0.5, y + r - 0.5, colour, 1)
 
 
@@ -303,22 +327,15 @@ def _draw_riders(
 # --- the panel ------------------------------------------------------------------------------------------
 
 
-def _clock(shown: Scene, t_min: float) -> str:
-    minutes = round(shown.day_start_min + t_min)
-    return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
-
-
-def _draw_clock(pen: _Pen, shown: Scene) -> None:
-    pen.text(_LEFT - 1, _MARGIN + 28, _clock(shown, shown.now_min), 36, INK)
-
-
 def _draw_speed(pen: _Pen, shown: Scene) -> None:
     """Draw the expected speed of the day as an area, what it truly was as a line, and now."""
     top, bottom = _SPEED_TOP, _SPEED_BOTTOM
     now_quarter = min(int(shown.now_min / shown.quarter_min), len(shown.expected_kmh) - 1)
-    pen.text(_LEFT, top - 16, "Speed", 11, SOFT_INK)
-    pen.text(_RIGHT, top - 16, f"{shown.true_kmh[now_quarter]:.0f} km/h", 11, INK, "rs")
-    high_kmh = 10.0 * math.ceil(max(max(shown.expected_kmh), max(shown.true_kmh)) / 10.0)
+    pen.text(_LEFT, top - 16, f"Expected speed {shown.expected_kmh[now_quarter]:.0f} km/h", 11, SOFT_INK)
+    if shown.true_kmh:
+        true_kmh = shown.true_kmh[now_quarter]
+        pen.text(_RIGHT, top - 16, f"true {true_kmh:.0f} km/h", 11, MODE_COLOURS[WITH_RIDERS], "rs")
+    high_kmh = 10.0 * math.ceil(max(shown.expected_kmh + shown.true_kmh) / 10.0)
     per_min = (_RIGHT - _LEFT) / shown.day_min
     x_now = _LEFT + per_min * min(shown.now_min, shown.day_min)
     width = per_min * shown.quarter_min
@@ -330,6 +347,7 @@ def _draw_speed(pen: _Pen, shown: Scene) -> None:
         pen.box(x, y, x + width, bottom, (226, 229, 233))
         if over > 0:
             pen.box(x, y, x + over, bottom, (203, 210, 219))
+        if over > 0 and shown.true_kmh:
             y = bottom - (bottom - top) * shown.true_kmh[q] / high_kmh
             truth += [(x, y), (x + over, y)]
     if truth:
@@ -357,26 +375,27 @@ def _draw_fleet(pen: _Pen, shown: Scene) -> None:
     """Draw a line for every vehicle: what it does, who is on board, what it will do within an hour."""
     y = _FLEET_TOP
     pen.line([(_LEFT, y - 20), (_RIGHT, y - 20)], RULE)
-    has_plans = any(vehicle.plan for vehicle in shown.vehicles) or shown.places[1] > 0
+    has_plans = shown.day_min > 0 and bool(shown.true_kmh)
     pen.text(_LEFT, y - 3, "Fleet", 11, SOFT_INK)
     pen.text(_LEFT + 96, y - 3, "riders", 11, SOFT_INK)
     if has_plans:
-        pen.text(_TRACK_LEFT, y - 3, _clock(shown, shown.now_min), 9.5, FAINT_INK)
-        pen.text(_RIGHT, y - 3, _clock(shown, shown.now_min + _TRACK_MIN), 9.5, FAINT_INK, "rs")
-    pitch = min(22.0, (_FLEET_BOTTOM - _FLEET_TOP) / len(shown.vehicles))
+        pen.text(_TRACK_LEFT, y - 3, shown.time_of_day(shown.now_min), 9.5, FAINT_INK)
+        pen.text(_RIGHT, y - 3, shown.time_of_day(shown.now_min + _TRACK_MIN), 9.5, FAINT_INK, "rs")
+    pitch = min(27.0, (_FLEET_BOTTOM - _FLEET_TOP) / len(shown.vehicles))
     for number, vehicle in enumerate(shown.vehicles):
         middle = y + 6 + pitch * (number + 0.5)
-        _draw_fleet_line(pen, shown, vehicle, str(number), middle, min(7.0, 0.5 * pitch - 0.5))
+        _draw_fleet_line(pen, shown, vehicle, str(number), middle, pitch)
         if has_plans:
             _draw_track(pen, shown, vehicle, middle)
 
 
-def _draw_fleet_line(pen: _Pen, shown: Scene, vehicle: Vehicle, number: str, y: float, r: float) -> None:
+def _draw_fleet_line(pen: _Pen, shown: Scene, vehicle: Vehicle, number: str, y: float, height: float) -> None:
+    r = min(7.5, 0.5 * height - 0.5)
     colour = MODE_COLOURS[vehicle.mode]
     off = vehicle.mode == OFF_SHIFT
     pen.disc(_LEFT + 7, y, r, colour)
     pen.text(_LEFT + 7, y + 0.5, number, min(9.0, 1.3 * r), CARD, "mm")
-    pen.text(_LEFT + 21, y, MODE_NAMES[vehicle.mode], 11, FAINT_INK if off else INK, "lm")
+    pen.text(_LEFT + 21, y, vehicle.doing or MODE_NAMES[vehicle.mode], min(11.0, height), FAINT_INK if off else INK, "lm")
     pitch = min(6.0, 72.0 / max(1, sum(shown.places)))
     if not off:
         _draw_riders(pen, _LEFT + 99, y, pitch, vehicle, shown.places, MODE_COLOURS[WITH_RIDERS])
@@ -404,20 +423,18 @@ def _draw_track_stop(pen: _Pen, x: float, y: float, stop: Stop) -> None:
     _draw_stop(pen, x, y, stop.kind, RED if stop.late else SOFT_INK, 3.0)
 
 
-def _draw_legend(pen: _Pen, late_name: str, with_hot_spots: bool) -> None:
+def _draw_legend(pen: _Pen, marks: tuple[tuple[int, str], ...], with_hot_spots: bool) -> None:
     y = _LEGEND_TOP
     pen.line([(_LEFT, y - 8), (_RIGHT, y - 8)], RULE)
     entries: list[tuple[str, Any]] = [
         ("pickup", lambda x, y: _draw_stop(pen, x, y, PICKUP, SOFT_INK)),
         ("drop-off", lambda x, y: _draw_stop(pen, x, y, DROPOFF, SOFT_INK)),
-        ("served", lambda x, y: _draw_booking(pen, x, y, Booking(SERVED, 0, 0, 0, 0))),
-        ("rider early", lambda x, y: _draw_booking(pen, x, y, Booking(EARLY, 0, 0, 0, 0))),
-        ("rider waiting", lambda x, y: _draw_booking(pen, x, y, Booking(DUE, 0, 0, 0, 0))),
-        (late_name, lambda x, y: _draw_booking(pen, x, y, Booking(LATE, 0, 0, 0, 0))),
-        ("missed", lambda x, y: _draw_booking(pen, x, y, Booking(MISSED, 0, 0, 0, 0))),
     ]
     if with_hot_spots:
         entries.append(("hot spot", lambda x, y: pen.disc(x, y, 6, _mixed(AMBER, 0.22))))
+    for condition, name in marks:
+        mark = Booking(condition, 0.0, 0.0, 0.0, 0.0)
+        entries.append((name, lambda x, y, mark=mark: _draw_booking(pen, x, y, mark)))
     for i, (name, draw) in enumerate(entries):
         x = _LEFT + 7 + (_RIGHT - _LEFT + 12) / 3 * (i % 3)
         row = y + 6 + 17 * (i // 3)

@@ -20,11 +20,12 @@ WAITING, TO_PICKUP, WITH_RIDERS, AT_STOP, ON_BREAK, BROKEN_DOWN, OFF_SHIFT = ran
 """What a vehicle does, in the words of every version."""
 MODE_NAMES = ("waiting", "to pickup", "with riders", "at a stop", "on break", "broken down", "off shift")
 
-PICKUP, DROPOFF = range(2)
+PICKUP, DROPOFF, DEPOT = range(3)
 """Kind of a stop."""
 
 EARLY, DUE, LATE, MISSED, SERVED = range(5)
 """A booking on the map: its window is to come, is open, is over; it was given up, it was served a moment ago."""
+DAY_MARKS = ((EARLY, "rider early"), (DUE, "rider waiting"), (LATE, "late, or will be"), (MISSED, "missed"))
 
 RECENT_MIN = 10.0
 """[min] How long a booking that was missed or served stays in the picture."""
@@ -53,6 +54,7 @@ class Vehicle:
     wheelchair: int
     plan: tuple[Stop, ...] = ()
     busy_until_min: float = 0.0
+    doing: str = ""  # in place of the name of the mode
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Scene:
     """One moment of a day."""
 
     title: str
+    clock: str
     half_width_km: float
     day_start_min: float  # after midnight
     now_min: float
@@ -94,7 +97,21 @@ class Scene:
     figures: tuple[Figure, ...]
     hot_spots: tuple[tuple[float, float], ...] = ()
     hot_spot_km: float = 0.0
-    late_name: str = "late"
+    marks: tuple[tuple[int, str], ...] = DAY_MARKS  # of bookings, with their names
+    unit: str = "km"
+
+    def time_of_day(self, t_min: float) -> str:
+        """Return a time of this day as hours and minutes."""
+        return time_of_day(self.day_start_min + t_min)
+
+
+def time_of_day(minutes: float) -> str:
+    """Return minutes after midnight as hours and minutes.
+
+    >>> time_of_day(395.0)
+    '06:35'
+    """
+    return f"{round(minutes) // 60 % 24:02d}:{round(minutes) % 60:02d}"
 
 
 def scene(kernel: ModuleType, p: Any, s: Any, d: Any) -> Scene:
@@ -114,11 +131,11 @@ def scene(kernel: ModuleType, p: Any, s: Any, d: Any) -> Scene:
         return _historical(kernel, p, s)
     if "stop_x_km" in fields:
         return _day(kernel, p, s, d, vehicles_of_v2(kernel, p, s), _figures_of_v2(p, s))
-    if "busy_from_min" in fields:
+    if "routes" in fields:
+        return _routing(kernel, s)
+    if hasattr(kernel, "HOLDING"):
         return _day(kernel, p, s, d, vehicles_of_v1(kernel, p, s), _figures_of_v1(s))
-    raise InvalidValue(
-        f"A picture needs the state of Dispatch v0, v1 or v2, got that of {kernel.__name__}. Make another id."
-    )
+    raise InvalidValue(f"A picture needs the state of a version of Dispatch, got that of {kernel.__name__}.")
 
 
 def vehicles(kernel: ModuleType, p: Any, s: Any) -> tuple[Vehicle, ...]:
@@ -142,6 +159,7 @@ def _day(
     shown = slice(0, int(city.HORIZON_MIN // city.QUARTER_MIN))
     return Scene(
         title=_title(kernel),
+        clock=time_of_day(60.0 * city.DAY_START_HOUR + float(s["now_min"])),
         half_width_km=half_width_km,
         day_start_min=60.0 * city.DAY_START_HOUR,
         now_min=float(s["now_min"]),
@@ -155,7 +173,7 @@ def _day(
         figures=figures,
         hot_spots=tuple(map(tuple, spots.tolist())) if has_spots else (),
         hot_spot_km=2.0 * city.HOT_SPOT_SD_KM,
-        late_name="late, or will be",
+        marks=(*DAY_MARKS, (SERVED, "served")),
     )
 
 
@@ -360,6 +378,7 @@ def _historical(kernel: Any, p: Any, s: Any) -> Scene:
     assigned, late = int(s["assigned"]), int(s["late"])
     return Scene(
         title=_title(kernel),
+        clock=time_of_day(kernel.DAY_START_MIN + float(s["now_min"])),
         half_width_km=km * kernel.HALF_WIDTH_DEG,
         day_start_min=kernel.DAY_START_MIN,
         now_min=float(s["now_min"]),
@@ -370,7 +389,7 @@ def _historical(kernel: Any, p: Any, s: Any) -> Scene:
         vehicles=drivers,
         places=(kernel.MAX_LOAD, 0),
         bookings=tuple(Booking(*row) for row in zip(conditions, *ends, strict=True)),
-        late_name="window ends",
+        marks=((DUE, "rider waiting"), (LATE, "window ends")),
         figures=(
             Figure("Assigned", str(assigned)),
             Figure("On time", _percent(assigned - late, assigned), "%"),
@@ -383,3 +402,57 @@ def _historical(kernel: Any, p: Any, s: Any) -> Scene:
             Figure("On board", str(int(s["load"].sum()))),
         ),
     )
+
+
+# --- static ---------------------------------------------------------------------------------------------
+
+
+def _routing(kernel: Any, s: Any) -> Scene:
+    """Return the routes so far; distances have the unit of the instance."""
+    requests, first_delivery = int(s["requests"]), kernel.MAX_REQUESTS
+    x, y = s["x"] - s["x"][0], s["y"] - s["y"][0]
+    pickups, deliveries = slice(1, requests + 1), slice(first_delivery + 1, first_delivery + requests + 1)
+    ends = (x[pickups], y[pickups], x[deliveries], y[deliveries])
+    status = s["status"][pickups]
+    bookings = []
+    for state, condition in ((kernel.OPEN, DUE), (kernel.LOST, MISSED)):
+        columns = (end[status == state].tolist() for end in ends)
+        bookings += [Booking(condition, *row) for row in zip(*columns, strict=True)]
+    fleet = tuple(_route(kernel, s, x.tolist(), y.tolist(), v) for v in range(int(s["vehicles"])))
+    served = int((status == kernel.SERVED).sum())
+    return Scene(
+        title="Dispatch static",
+        clock=f"{served} of {requests}",
+        half_width_km=max(float(np.abs(end).max()) for end in ends),
+        day_start_min=0.0,
+        now_min=0.0,
+        day_min=0.0,
+        quarter_min=0.0,
+        expected_kmh=(),
+        true_kmh=(),
+        vehicles=fleet,
+        places=(int(s["capacity"]), 0),
+        bookings=tuple(bookings),
+        figures=(
+            Figure("Distance", f"{float(s['cost']):,.1f}"),
+            Figure("Served", f"{served}"),
+            Figure("Routes", str(int(s["vehicles_used"]))),
+            Figure("Open", str(int((status == kernel.OPEN).sum()))),
+            Figure("On board", str(int((status == kernel.ABOARD).sum()))),
+            Figure("Stranded", str(int((status == kernel.LOST).sum())), bad=True),
+        ),
+        marks=((DUE, "open request"), (MISSED, "stranded")),
+        unit="",
+    )
+
+
+def _route(kernel: Any, s: Any, x: list[float], y: list[float], v: int) -> Vehicle:
+    nodes = [n for n in s["routes"][v].tolist() if n]
+    is_open = v == s["vehicle"]
+    way = [*nodes] if is_open or not nodes else [*nodes, 0]
+    stops = tuple(
+        Stop(DEPOT if n == 0 else PICKUP if n <= kernel.MAX_REQUESTS else DROPOFF, x[n], y[n], 0.0) for n in way
+    )
+    doing = "at the depot" if not nodes else "on its way" if is_open else f"home, {len(nodes)} stops"
+    taken = int(s["taken"]) if is_open else 0
+    return Vehicle(0.0, 0.0, WITH_RIDERS if is_open else OFF_SHIFT, taken, 0, stops, doing=doing)

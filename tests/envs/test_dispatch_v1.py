@@ -1,0 +1,601 @@
+"""Facts of Dispatch v1, tested on its row functions: conservation, physics, the mask, and no leak of hidden things."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import config, njit
+
+from rlops.envs.contract import bounds, parameter_dtype, width, write_parameters
+from rlops.envs.dispatch import city
+from rlops.envs.dispatch import kernel_v1 as kernel
+from rlops.envs.draws import bits, episode_key, stream_key
+
+NO_TABLE = np.zeros(0, city.DATA)
+COLUMNS = width(kernel.OBSERVATION)
+LOW, HIGH = bounds(kernel.OBSERVATION)
+QUIET = {"leg_noise_sd": 0, "traffic_day_sd": 0, "congestion_sd": 0, "no_show": 0, "late_cancel": 0}
+STATUS, OPEN_LIST, FLEET, SLOTS, TOTALS = 1, 2, 4, 8, 16  # what _audit finds wrong
+
+
+@njit(error_model="numpy")
+def _reset(params, state, table, first):
+    for i in range(state.shape[0]):
+        state[i].key = episode_key(first + i, 0)
+        kernel.reset(params[0], state[i], table)
+
+
+@njit(error_model="numpy")
+def _step(params, state, table, actions):
+    for i in range(state.shape[0]):
+        s = state[i]
+        if not (s.terminated or s.truncated):
+            s.terms[:] = 0.0
+            kernel.step(params[0], s, table, actions[i])
+            s.steps += 1
+
+
+@njit(error_model="numpy")
+def _see(params, state, table, obs, masks):
+    for i in range(state.shape[0]):
+        kernel.observe(params[0], state[i], table, obs[i])
+        kernel.mask(params[0], state[i], table, masks[i])
+
+
+@njit(error_model="numpy")
+def _measure(params, state, table, kpis, context):
+    for i in range(state.shape[0]):
+        kernel.kpis(params[0], state[i], table, kpis[i])
+        kernel.context(params[0], state[i], table, context[i])
+
+
+@njit(error_model="numpy")
+def _random_actions(masks, step, actions):
+    """Choose uniformly among the legal actions of each row."""
+    for i in range(masks.shape[0]):
+        nth = np.int64(bits(stream_key(np.uint64(11), step, 1), i) >> np.uint64(20)) % masks[i].sum()
+        for action in range(masks.shape[1]):
+            if masks[i, action]:
+                if nth == 0:
+                    actions[i] = action
+                nth -= 1
+
+
+@njit(error_model="numpy")
+def _audit(s):
+    """Return what contradicts itself in a row, 0 if nothing."""
+    wrong = 0
+    count = np.zeros(8, np.int64)
+    for b in range(s.n_bookings):
+        count[s.status[b]] += 1
+        if (s.status[b] == city.HIDDEN) != (b >= s.next_booking) and not s.truncated:
+            wrong |= STATUS
+    if (
+        count[city.DONE] != s.completed
+        or count[city.MISSED] != s.missed
+        or count[city.CANCELLED] != s.cancelled
+    ):
+        wrong |= TOTALS
+    if count[city.DONE :].sum() != s.n_resolved or count[city.NO_SHOW] != s.no_shows:
+        wrong |= TOTALS
+    if s.truncated:
+        return wrong
+    if count[city.OPEN] != s.n_open:
+        wrong |= OPEN_LIST
+    for i in range(s.n_open):
+        b = s.open_booking[i]
+        if s.status[b] != city.OPEN or s.expires_min[b] <= s.now_min or s.cancel_min[b] <= s.now_min:
+            wrong |= OPEN_LIST
+        if i > 0 and s.latest_min[s.open_booking[i - 1]] > s.latest_min[b]:
+            wrong |= OPEN_LIST
+        if i < kernel.SLOTS and s.slot[kernel.PICKUP_X, i] != s.pickup_x_km[b]:
+            wrong |= SLOTS
+    idle, on_board, assigned = 0, 0, 0
+    for v in range(kernel.VEHICLES):
+        mode, b = s.mode[v], s.booking[v]
+        idle += mode == kernel.IDLE
+        on_board += mode == kernel.RIDING or mode == kernel.ALIGHTING
+        assigned += kernel.HOLDING <= mode <= kernel.AT_PICKUP
+        if mode > kernel.IDLE and (s.vehicle[b] != v or not s.now_min < s.event_min[v] < np.inf):
+            wrong |= FLEET
+    if idle != s.n_idle or on_board != count[city.ONBOARD] or assigned != count[city.ASSIGNED]:
+        wrong |= FLEET
+    return wrong
+
+
+@njit(error_model="numpy")
+def _play_audited(params, state, table, obs, masks, actions):
+    """Play every row to its end with random legal actions; return what is wrong and the sum of rewards."""
+    wrong = 0
+    returns = np.zeros(state.shape[0])
+    for step in range(2000):
+        _see(params, state, table, obs, masks)
+        _random_actions(masks, step, actions)
+        live = 0
+        for i in range(state.shape[0]):
+            if not (state[i].terminated or state[i].truncated):
+                live += 1
+        if live == 0:
+            break
+        before = state.now_min.copy() if False else np.zeros(state.shape[0])
+        for i in range(state.shape[0]):
+            before[i] = state[i].now_min
+        _step(params, state, table, actions)
+        for i in range(state.shape[0]):
+            s = state[i]
+            if s.steps == step + 1:  # it has moved
+                wrong |= _audit(s)
+                returns[i] += s.terms.sum()
+                if s.now_min - before[i] != s.dt_min:
+                    wrong |= TOTALS
+    return wrong, returns
+
+
+class Rows:
+    """A batch of rows of the kernel, stepped directly."""
+
+    def __init__(self, n=1, first=0, **values):
+        self.params = self._records(1, parameter_dtype(kernel.PARAMETERS))
+        for parameter in kernel.PARAMETERS:
+            self.params[parameter.name] = parameter.nominal
+        write_parameters(self.params, kernel.PARAMETERS, values, "rlops/Dispatch-v1")
+        self.state = self._records(n, kernel.STATE)
+        self.obs = np.full((n, COLUMNS), np.nan, np.float32)
+        self.masks = np.full((n, kernel.ACTION), 9, np.int8)
+        self.actions = np.zeros(n, np.int64)
+        _reset(self.params, self.state, NO_TABLE, first)
+        self.see()
+
+    @staticmethod
+    def _records(n, dtype):
+        rows = np.zeros(n, dtype)
+        return rows.view(np.recarray) if config.DISABLE_JIT else rows
+
+    def see(self):
+        _see(self.params, self.state, NO_TABLE, self.obs, self.masks)
+
+    def step(self, action):
+        self.actions[:] = action
+        _step(self.params, self.state, NO_TABLE, self.actions)
+        self.see()
+
+    def play(self):
+        return _play_audited(self.params, self.state, NO_TABLE, self.obs, self.masks, self.actions)
+
+    def kpis(self):
+        out, context = (
+            np.zeros((len(self.state), width(kernel.KPIS))),
+            np.zeros((len(self.state), width(kernel.CONTEXT))),
+        )
+        _measure(self.params, self.state, NO_TABLE, out, context)
+        first = np.cumsum([0, *(c.count for c in kernel.KPIS)])
+        return {c.name: out[:, i] for c, i in zip(kernel.KPIS, first, strict=False)}
+
+    def of(self, name):
+        return self.state[name][np.arange(city.MAX_BOOKINGS) < self.state["n_bookings"][:, None]]
+
+
+@pytest.fixture(scope="module")
+def played():
+    """Return forty days played with random legal actions, with many surprises."""
+    rows = Rows(40, no_show=0.12, late_cancel=0.15)
+    rows.wrong, rows.returns = rows.play()
+    return rows
+
+
+# --- conservation ---------------------------------------------------------------------------------------
+
+
+def test_nothing_contradicts_itself_at_any_step(played):
+    assert played.wrong == 0
+
+
+@settings(max_examples=15)
+@given(
+    st.integers(0, 10_000),
+    st.floats(100, 280),
+    st.integers(5, 16),
+    st.integers(1, 9),
+    st.integers(0, 3),
+    st.floats(10, 60),
+    st.floats(0, 240),
+    st.sampled_from(("paratransit", "nyc", "chicago", "flat")),
+)
+def test_nothing_contradicts_itself_in_any_city(
+    seed, demand, vehicles, seats, wheelchairs, patience, look, profile
+):
+    rows = Rows(
+        2,
+        seed,
+        demand_per_day=demand,
+        n_vehicles=vehicles,
+        cap_amb=seats,
+        cap_wc=wheelchairs,
+        patience_min=patience,
+        lookahead_min=look,
+        demand_profile=profile,
+        late_cancel=0.15,
+    )
+    wrong, _ = rows.play()
+    assert wrong == 0
+    assert (rows.state["terminated"] | rows.state["truncated"]).all()
+
+
+def test_every_booking_is_resolved_at_the_end(played):
+    state = played.state
+    np.testing.assert_array_equal(state["n_resolved"], state["n_bookings"])
+    assert (played.of("status") >= city.DONE).all()
+    assert (state["terminated"] ^ state["truncated"]).all()
+
+
+def test_the_return_is_the_closed_form_of_the_totals(played):
+    p, s = played.params[0], played.state
+    closed = p["fare_usd"] * s["completed"] - p["km_cost_usd"] * s["km"] - p["miss_cost_usd"] * s["missed"]
+    closed = (
+        closed - p["late_cost_usd_per_min"] * s["late_min"] - p["ride_cost_usd_per_min"] * s["excess_min"]
+    )
+    np.testing.assert_allclose(played.returns, closed, atol=1e-9, rtol=0)
+    np.testing.assert_allclose(played.kpis()["return_usd"], closed, atol=1e-9, rtol=0)
+
+
+def test_loaded_kilometres_are_the_roads_between_pickups_and_dropoffs_of_those_who_got_in(played):
+    for s in played.state:
+        rode = np.isfinite(s["picked_min"]) & (np.arange(city.MAX_BOOKINGS) < s["n_bookings"])
+        east, north = s["dropoff_x_km"] - s["pickup_x_km"], s["dropoff_y_km"] - s["pickup_y_km"]
+        assert s["loaded_km"] == pytest.approx(1.3 * np.hypot(east, north)[rode].sum())
+        assert s["loaded_km"] < s["km"]
+
+
+def test_totals_of_lateness_and_excess_are_those_of_the_bookings(played):
+    for s in played.state:
+        done = s["status"] == city.DONE
+        late = (s["picked_min"] - s["board_min"] - s["latest_min"])[np.isfinite(s["picked_min"])]
+        assert s["late_min"] == pytest.approx(np.clip(late, 0, 30).sum())
+        ride = (s["dropped_min"] - s["alight_min"] - s["picked_min"])[done]
+        assert s["excess_min"] == pytest.approx(
+            np.maximum(0, ride - np.maximum(30, 1.5 * s["direct_min"][done])).sum()
+        )
+
+
+def test_doing_nothing_misses_every_booking_that_is_not_cancelled():
+    rows = Rows(5)
+    total = np.zeros(5)
+    for _ in range(870):
+        live = ~(rows.state["terminated"] | rows.state["truncated"])
+        rows.step(kernel.ADVANCE)
+        total += np.where(live, rows.state["terms"].sum(1), 0)
+    assert rows.state["terminated"].all()
+    np.testing.assert_allclose(total, -40.0 * (rows.state["n_bookings"] - rows.state["cancelled"]))
+    kpis = rows.kpis()
+    assert (kpis["completion_rate"] == 0).all()
+    assert (kpis["late_or_missed_share"] == 1).all()
+
+
+def test_riders_on_board_when_the_day_is_cut_off_are_charged_as_missed():
+    rows = Rows(1, **QUIET)
+    rows.step(int(np.flatnonzero(rows.masks[0])[0]))
+    b = int(rows.state["booking"][0][rows.state["mode"][0] > kernel.IDLE][0])
+    rows.state["event_min"][0][rows.state["mode"][0] > kernel.IDLE] = 5000.0
+    while not rows.state["truncated"][0]:
+        rows.step(kernel.ADVANCE)
+    assert rows.state["now_min"][0] == city.END_MIN
+    assert rows.state["status"][0][b] == city.MISSED
+    assert rows.state["terms"][0][kernel.MISS] == -40.0
+
+
+# --- physics --------------------------------------------------------------------------------------------
+
+
+def test_nobody_boards_before_the_window_opens_or_after_patience_ends(played):
+    start = played.of("picked_min") - played.of("board_min")
+    rode = np.isfinite(start)
+    assert rode.sum() > 2000
+    assert (start >= played.of("earliest_min") - 1e-9)[rode].all()
+    assert (start <= played.of("expires_min") + 1e-9)[rode].all()
+
+
+def test_a_rider_gets_in_before_getting_out_and_a_vehicle_has_one_rider_at_a_time(played):
+    for s in played.state:
+        done = np.flatnonzero(s["status"] == city.DONE)
+        assert (s["dropped_min"][done] > s["picked_min"][done]).all()
+        for v in range(kernel.VEHICLES):
+            mine = done[s["vehicle"][done] == v]
+            mine = mine[np.argsort(s["picked_min"][mine])]
+            start = s["picked_min"][mine] - s["board_min"][mine]
+            assert (start[1:] >= s["dropped_min"][mine][:-1] - 1e-9).all()
+
+
+def test_no_shows_and_cancelled_riders_never_ride(played):
+    status = played.of("status")
+    assert np.isnan(played.of("picked_min")[(status == city.NO_SHOW) | (status == city.CANCELLED)]).all()
+    assert (played.of("no_show")[status == city.NO_SHOW] == 1).all()
+    assert (played.of("no_show")[status == city.DONE] == 0).all()
+    assert np.isfinite(played.of("cancel_min")[status == city.CANCELLED]).all()
+    assert (status == city.NO_SHOW).any()
+
+
+def test_without_noise_a_rider_boards_when_the_pair_said():
+    for seed in range(20):
+        rows = Rows(1, seed, **QUIET)
+        for _ in range(180):
+            rows.step(kernel.ADVANCE)
+        pairs = np.flatnonzero(rows.masks[0][:-1])
+        pair = int(pairs[seed % len(pairs)])
+        booking = int(rows.state["open_booking"][0][pair // 8])
+        eta_min = 60.0 * rows.obs[0, 188 + pair]
+        late_min = 30.0 * rows.obs[0, 252 + pair]
+        rows.step(pair)
+        for _ in range(180):
+            rows.step(kernel.ADVANCE)
+        s = rows.state[0]
+        start = s["picked_min"][booking] - s["board_min"][booking]
+        assert min(start - 180, 60.0) == pytest.approx(eta_min, abs=1e-4)
+        assert max(start - s["latest_min"][booking], 0) == pytest.approx(late_min, abs=1e-4)
+
+
+def test_a_vehicle_waits_before_it_leaves_rather_than_at_the_door():
+    rows = Rows(1, lookahead_min=240, prebook_share=1, **QUIET)
+    s = rows.state
+    k = int(np.argmax(s["slot"][0][kernel.EARLIEST]))
+    rows.step(8 * k + 3)
+    assert s["mode"][0][3] == kernel.HOLDING
+    assert s["km"][0] == 0
+    while s["mode"][0][3] == kernel.HOLDING:
+        rows.step(kernel.ADVANCE)
+    b = int(s["booking"][0][3])
+    assert s["arrive_min"][0][3] == pytest.approx(s["earliest_min"][0][b], abs=1e-9)
+
+
+def test_a_cancellation_on_the_way_leaves_the_leg_to_be_driven_and_paid():
+    rows = Rows(1, **QUIET)
+    rows.step(kernel.ADVANCE)
+    pair = next(
+        int(a)
+        for a in np.flatnonzero(rows.masks[0][:-1])
+        if rows.state["slot"][0][kernel.EARLIEST, a // 8] < 5
+    )
+    v, s = pair % 8, rows.state
+    b = int(s["open_booking"][0][pair // 8])
+    s["cancel_min"][0][b] = 2.5  # while the vehicle drives
+    rows.step(pair)
+    assert s["mode"][0][v] == kernel.TO_PICKUP
+    km = s["km"][0]
+    assert km > 0
+    rows.step(kernel.ADVANCE)
+    assert s["mode"][0][v] == kernel.TO_PICKUP
+    rows.step(kernel.ADVANCE)
+    assert (s["mode"][0][v], s["status"][0][b]) == (kernel.VOID, city.CANCELLED)
+    while s["mode"][0][v] == kernel.VOID:
+        rows.step(kernel.ADVANCE)
+    assert (s["x_km"][0][v], s["y_km"][0][v]) == (s["pickup_x_km"][0][b], s["pickup_y_km"][0][b])
+    assert (s["km"][0], s["wasted_legs"][0], s["missed"][0]) == (km, 1, s["missed"][0])
+
+
+def test_a_no_show_costs_the_wait_and_nothing_else():
+    rows = Rows(1, no_show_wait_min=7, **QUIET)
+    pair = int(np.flatnonzero(rows.masks[0][:-1])[0])
+    v, s = pair % 8, rows.state
+    b = int(s["open_booking"][0][pair // 8])
+    s["no_show"][0][b] = 1
+    rows.step(pair)
+    while s["mode"][0][v] != kernel.IDLE:
+        assert s["status"][0][b] == city.ASSIGNED
+        rows.step(kernel.ADVANCE)
+    assert s["status"][0][b] == city.NO_SHOW
+    assert s["now_min"][0] == math.ceil(s["start_min"][0][v] + 7)
+    assert (s["no_shows"][0], s["completed"][0], s["late_min"][0]) == (1, 0, 0)
+
+
+# --- the mask -------------------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def _legal_by_hand(params, state, out):
+    """Write the mask from first principles: idle, room, and expected before the rider's patience ends."""
+    p, s = params[0], state[0]
+    for k in range(kernel.SLOTS):
+        for v in range(kernel.VEHICLES):
+            out[8 * k + v] = 0
+            if k < s.n_open and s.mode[v] == kernel.IDLE:
+                b = s.open_booking[k]
+                km = city.road_km(p, s.x_km[v], s.y_km[v], s.pickup_x_km[b], s.pickup_y_km[b])
+                in_time = city.expected_arrival_min(s, s.now_min, km) <= s.latest_min[b] + p.patience_min
+                out[8 * k + v] = in_time and s.ambulatory[b] <= p.cap_amb and s.wheelchair[b] <= p.cap_wc
+    out[64] = 1
+
+
+@pytest.mark.parametrize("values", [{}, {"cap_wc": 0, "n_vehicles": 5}, {"cap_amb": 1, "patience_min": 10}])
+def test_the_mask_is_what_first_principles_say(values):
+    rows = Rows(1, 3, **values)
+    expected = np.zeros(kernel.ACTION, np.int8)
+    rng = np.random.default_rng(4)
+    seen = 0
+    for _ in range(500):
+        _legal_by_hand(rows.params, rows.state, expected)
+        np.testing.assert_array_equal(rows.masks[0], expected)
+        seen += int(expected.sum()) - 1
+        legal = np.flatnonzero(rows.masks[0])
+        rows.step(kernel.ADVANCE if rng.random() < 0.7 else int(rng.choice(legal)))
+    assert seen > 500
+
+
+def test_an_illegal_action_lets_the_minute_pass_and_is_counted():
+    a, b = Rows(4, no_show=0.1), Rows(4, no_show=0.1)
+    a.params["n_vehicles"][0] = b.params["n_vehicles"][0] = 8
+    for rows in (a, b):
+        for k in (0, 1, 2):
+            rows.step(9 * k)
+    illegal = 0  # vehicle 0 is busy now
+    assert not a.masks[:, illegal].any()
+    a.step(illegal)
+    b.step(kernel.ADVANCE)
+    assert (a.state["illegal"] == b.state["illegal"] + 1).all()
+    a.state["illegal"] = b.state["illegal"]
+    assert a.state.tobytes() == b.state.tobytes()
+
+
+def test_an_assignment_takes_no_time_and_only_advance_does():
+    rows = Rows(1)
+    rows.step(int(np.flatnonzero(rows.masks[0])[0]))
+    assert (rows.state["dt_min"][0], rows.state["now_min"][0]) == (0, 0)
+    rows.step(kernel.ADVANCE)
+    assert (rows.state["dt_min"][0], rows.state["now_min"][0]) == (1, 1)
+
+
+def test_absent_vehicles_are_off_and_never_legal():
+    rows = Rows(2, n_vehicles=5)
+    assert (rows.state["mode"][:, 5:] == kernel.OFF).all()
+    assert (rows.masks[:, :-1].reshape(2, 8, 8)[:, :, 5:] == 0).all()
+    assert (rows.masks[:, :-1].reshape(2, 8, 8)[:, :, :5] == 1).any()
+
+
+# --- what is seen ---------------------------------------------------------------------------------------
+
+
+def _assign_some(rows):
+    """Send four vehicles out, each to the first booking left."""
+    for v in range(4):
+        rows.step(v if rows.masks[0][v] else kernel.ADVANCE)
+
+
+def _same_until(event, change, **values):
+    """Change hidden things in one of two equal rows; return the minutes for which both look the same."""
+    a, b = Rows(1, 6, **values), Rows(1, 6, **values)
+    change(b.state)
+    _assign_some(a)
+    _assign_some(b)
+    minutes = 0
+    while not (event(a.state[0]) or event(b.state[0])):
+        np.testing.assert_array_equal(a.obs, b.obs)
+        np.testing.assert_array_equal(a.masks, b.masks)
+        legal = np.flatnonzero(a.masks[0])
+        action = int(legal[minutes % len(legal)]) if minutes % 9 == 8 else kernel.ADVANCE
+        a.step(action)
+        b.step(action)
+        minutes += 1
+        assert minutes < 300
+    return minutes, a, b
+
+
+def test_bookings_that_are_not_revealed_leave_no_trace():
+    def change(state):
+        hidden = state["reveal_min"][0] > 60.0
+        for name in ("pickup_x_km", "dropoff_y_km", "direct_min"):
+            state[name][0][hidden] += 1.0
+        state["wheelchair"][0][hidden] = 1
+        state["n_bookings"][0] -= 20
+
+    minutes, a, b = _same_until(lambda s: s["now_min"] >= 60, change)
+    assert minutes >= 60
+    for _ in range(60):
+        a.step(kernel.ADVANCE)
+        b.step(kernel.ADVANCE)
+    assert not np.array_equal(a.obs, b.obs)
+
+
+def test_no_shows_leave_no_trace_until_a_vehicle_has_been_at_a_door():
+    def change(state):
+        state["no_show"][0] = 1 - state["no_show"][0]
+
+    at_a_door = lambda s: s["no_shows"] > 0 or (s["mode"] >= kernel.RIDING).any()  # noqa: E731
+    minutes, a, b = _same_until(at_a_door, change)
+    assert minutes > 5
+    assert not np.array_equal(a.obs, b.obs)
+
+
+def test_cancellations_leave_no_trace_until_they_come():
+    def change(state):
+        state["cancel_min"][0] = np.maximum(60.5, state["latest_min"][0] - 3.0)
+        state["next_cancel_min"][0] = 0.0  # the cached minimum may be too early
+
+    first = lambda s: s["now_min"] >= 60  # noqa: E731
+    minutes, a, b = _same_until(first, change, late_cancel=0)
+    assert minutes >= 60
+    for _ in range(30):
+        a.step(kernel.ADVANCE)
+        b.step(kernel.ADVANCE)
+    assert b.state["cancelled"][0] > a.state["cancelled"][0]
+
+
+def test_noise_traffic_and_service_times_leave_no_trace_until_a_vehicle_arrives():
+    def change(state):
+        state["speed_km_per_min"] *= 0.5
+        state["reach_km"] *= 0.5
+        state["traffic_factor"] *= 2
+        state["demand_factor"] *= 2
+        state["congestion"] += 1
+        state["board_min"] += 3
+        state["alight_min"] += 3
+        state["key"] += np.uint64(1)  # the noise of the legs
+
+    arrived = lambda s: (s["mode"] > kernel.TO_PICKUP).any()  # noqa: E731
+    minutes, a, b = _same_until(arrived, change)
+    assert minutes > 3
+    assert not np.array_equal(a.obs, b.obs)
+
+
+def test_observations_are_finite_within_their_bounds_and_none_is_constant():
+    rows = Rows(30, no_show=0.12, late_cancel=0.15)
+    low, high = rows.obs.min(0), rows.obs.max(0)
+    for step in range(1000):
+        _random_actions(rows.masks, step // 2, rows.actions)
+        rows.step(np.where(step % 2, rows.actions, kernel.ADVANCE))
+        assert np.isfinite(rows.obs).all()
+        low, high = np.minimum(low, rows.obs.min(0)), np.maximum(high, rows.obs.max(0))
+    assert (low >= LOW).all()
+    assert (high <= HIGH).all()
+    assert COLUMNS == 316
+    assert (high > low).all()
+
+
+def test_slots_show_the_open_bookings_that_are_due_first():
+    rows = Rows(1, lookahead_min=240)
+    for _ in range(200):
+        s = rows.state[0]
+        opened = np.flatnonzero(s["status"] == city.OPEN)
+        due = opened[np.lexsort((opened, s["latest_min"][opened]))][:8]
+        np.testing.assert_array_equal(s["open_booking"][: len(due)], due)
+        x = np.zeros(8)
+        x[: len(due)] = s["pickup_x_km"][due] / 8
+        np.testing.assert_allclose(rows.obs[0, 92:100], x, atol=1e-6)
+        np.testing.assert_array_equal(rows.obs[0, 180:188], np.arange(8) < len(due))
+        rows.step(int(np.flatnonzero(rows.masks[0])[0]) if s["now_min"] % 3 == 0 else kernel.ADVANCE)
+
+
+# --- key figures ----------------------------------------------------------------------------------------
+
+
+def test_key_figures_are_those_of_the_bookings(played):
+    kpis = played.kpis()
+    for i, s in enumerate(played.state):
+        n = s["n_bookings"]
+        status = s["status"][:n]
+        eligible = ~np.isin(status, (city.CANCELLED, city.NO_SHOW))
+        done = status == city.DONE
+        late = np.maximum(0, s["picked_min"][:n] - s["board_min"][:n] - s["latest_min"][:n])[done]
+        wheelchair = s["wheelchair"][:n] > 0
+        assert kpis["eligible"][i] == eligible.sum()
+        assert kpis["completion_rate"][i] == pytest.approx(done.sum() / eligible.sum())
+        assert kpis["mean_late_min"][i] == pytest.approx(late.mean())
+        assert kpis["p95_late_min"][i] == pytest.approx(np.sort(late)[int(0.95 * len(late))])
+        assert kpis["completion_wheelchair"][i] == pytest.approx(
+            (done & wheelchair).sum() / (eligible & wheelchair).sum()
+        )
+        missed_or_late = (eligible & ~done).sum() + (late > 1e-9).sum()
+        assert kpis["late_or_missed_share"][i] == pytest.approx(missed_or_late / eligible.sum())
+        assert kpis["deadhead_share"][i] == pytest.approx(1 - s["loaded_km"] / s["km"])
+        assert kpis["reward_per_step"][i] == pytest.approx(played.returns[i] / s["steps"])
+        assert kpis["min_class_completion"][i] <= kpis["completion_rate"][i]
+        assert 0 < kpis["utilisation"][i] <= 1
+
+
+def test_refusing_never_pays_in_any_corner_of_the_parameters():
+    p = {q.name: q for q in kernel.PARAMETERS}
+    diagonal_km = 2 * math.sqrt(2) * p["area_half_width_km"].high
+    dearest = p["km_cost_usd"].high * 2 * p["circuity"].high * diagonal_km
+    dearest += p["late_cost_usd_per_min"].high * kernel.LATE_CAP_MIN + p["ride_cost_usd_per_min"].high * 15
+    assert p["fare_usd"].low + p["miss_cost_usd"].low >= dearest
