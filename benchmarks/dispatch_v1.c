@@ -548,7 +548,6 @@ static void next_event(const Params *p, State *s, i64 v) {
             become_idle(s, v, now_min);
         } else {
             leave(p, s, v, now_min, s->pickup_x_km[b], s->pickup_y_km[b], 2 * b);
-            s->legs_to_pickup += 1;
             s->mode[v] = TO_PICKUP;
             double gone_min = MIN(s->arrive_min[v], s->cancel_min[b]);
             s->event_min[v] = MIN(gone_min, s->expires_min[b]);

@@ -26,6 +26,7 @@ from rlops.envs.batch import Batch
 from rlops.envs.contract import parameter_dtype
 from rlops.envs.dispatch import DISPATCH, city
 from rlops.envs.dispatch import kernel_v1 as kernel
+from rlops.envs.loops import STEP_OR_RESET
 
 ROWS = (64, 1024)
 CHECKED_ROWS, CHECKED_STEPS = 16, 6000
@@ -101,7 +102,7 @@ def compiled_c() -> Step:
 
 def compiled_numba(batch: Batch, actions: np.ndarray) -> int:
     """Step the Numba side in place of its first buffers, past the face."""
-    return batch._step(batch._addresses[0], actions, True)
+    return batch._do(batch._addresses[0], actions, STEP_OR_RESET)
 
 
 def batch_of(rows: int) -> Batch:

@@ -107,9 +107,7 @@ def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) ->
 def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:
     file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
-        raise InvalidFile(
-            f"{path} must contain {MODEL_FILE}, got none. Train one: rlops train {id} --out {path}"
-        )
+        raise InvalidFile(f"{path} must contain {MODEL_FILE}, got none. Train one: rlops train {id} --out {path}")
     algo = _algorithm(file)
     model = algorithm_class(algo).load(file, device="cpu")
     _check_spaces(model, file, id)
@@ -153,9 +151,7 @@ def _algorithm(file: Path) -> str:
         with zipfile.ZipFile(file) as archive:
             policy = json.loads(archive.read("data"))["policy_class"]["__module__"]
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
-        raise InvalidFile(
-            f"{file} must be a model that Stable-Baselines3 saved, got something else."
-        ) from None
+        raise InvalidFile(f"{file} must be a model that Stable-Baselines3 saved, got something else.") from None
     for algo, module in (
         ("maskable_ppo", "sb3_contrib.common.maskable.policies"),
         ("ppo", "stable_baselines3.common.policies"),
@@ -163,9 +159,7 @@ def _algorithm(file: Path) -> str:
     ):
         if policy == module:
             return algo
-    raise InvalidFile(
-        f"{file} must be a model of {', '.join(ALGORITHMS)}, got one whose policy is of {policy}."
-    )
+    raise InvalidFile(f"{file} must be a model of {', '.join(ALGORITHMS)}, got one whose policy is of {policy}.")
 
 
 def _check_spaces(model: Any, file: Path, id: str) -> None:

@@ -1,8 +1,8 @@
 """Hand-written controllers of Dispatch: what a trained agent has to beat.
 
-==================== ======== =====================================================================================
+==================== ======== ================================================================================
 name                 versions rule
-==================== ======== =====================================================================================
+==================== ======== ================================================================================
 do_nothing           0 1 2    never assigns
 random               0 1 2    any legal action, each as likely as another
 cherry_pick          1 2      only what is easy: near, short, without wheelchair
@@ -12,11 +12,11 @@ hungarian            0 1 2    idle vehicles and open bookings are matched at lea
 cheapest_insertion   2        the cheapest insertion of any open booking into any plan
 regret_insertion     2        the booking that would be regretted most if it were put off (regret-3)
 rolling_horizon      2        OR-tools plans all open bookings again and again, and commits late
-==================== ======== =====================================================================================
+==================== ======== ================================================================================
 
-Those from ``nearest_idle`` to ``hungarian`` give one booking at a time to a vehicle that has nothing else to do, the last
-three pool riders. A controller knows what the dispatcher knows: the state's beliefs, never its hidden truths. All but
-``rolling_horizon`` are functions of the row's present state alone.
+Those from ``nearest_idle`` to ``hungarian`` give one booking at a time to a vehicle that has nothing else to
+do, the last three pool riders. A controller knows what the dispatcher knows: the state's beliefs, never its
+hidden truths. All but ``rolling_horizon`` are functions of the row's present state alone.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Controller:
 
 
 class Random(Controller):
-    """Draws a legal action by a hash of the episode's key and the step: the same episode again meets the same."""
+    """Draws a legal action by a hash of the episode's key and the step."""
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Return an action for every row, ``(n,)`` int64."""
@@ -79,7 +79,7 @@ class Greedy(Controller):
         return chosen
 
     def ranked(self, o: Offers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return which pairs are considered, and by what: first ``(n, k)``, then ``(n, k, v)``, the least wins."""
+        """Return the pairs considered, and what must be least: first by ``(n, k)``, then by ``(n, k, v)``."""
         raise NotImplementedError
 
 
@@ -112,8 +112,9 @@ class EarliestDeadline(Greedy):
 class Hungarian(Controller):
     """Matches idle vehicles and open bookings at the least total time until boarding, lateness counted twice.
 
-    The matching is made from the present state before every action, and the pair of its first slot is taken. What is left
-    of a best matching is a best matching of what is left, so one minute's actions carry out one matching.
+    The matching is made from the present state before every action, and the pair of its first slot is taken.
+    What is left of a best matching is a best matching of what is left, so one minute's actions carry out one
+    matching.
     """
 
     def __init__(self, name: str, version: int, seed: int = 0):
@@ -182,7 +183,12 @@ CONTROLLERS: dict[str, Callable[[str, int, int], Agent]] = {
 }
 """How each controller is made from its name, the version of Dispatch and a seed, the simplest first."""
 
-_VERSIONS = {"cherry_pick": (1, 2), "cheapest_insertion": (2,), "regret_insertion": (2,), "rolling_horizon": (2,)}
+_VERSIONS = {
+    "cherry_pick": (1, 2),
+    "cheapest_insertion": (2,),
+    "regret_insertion": (2,),
+    "rolling_horizon": (2,),
+}
 
 
 def controllers_for(id: str) -> tuple[str, ...]:

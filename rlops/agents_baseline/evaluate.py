@@ -25,13 +25,9 @@ SERVED_ONLY = frozenset(
     {
         "mean_distance_km",
         "km_per_completed",
-        "late_share",
         "lateness_share",
-        "mean_late_min",
-        "p95_late_min",
         "lateness_mean_min",
         "lateness_p95_min",
-        "mean_excess_ride_min",
         "excess_ride_mean_min",
     }
 )
@@ -120,10 +116,7 @@ def bootstrap(figures: Mapping[str, np.ndarray], resamples: int = RESAMPLES) -> 
     with np.errstate(invalid="ignore"):
         means = weights @ values
         low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return {
-        name: Interval(float(values[:, i].mean()), float(low[i]), float(high[i]))
-        for i, name in enumerate(figures)
-    }
+    return {name: Interval(float(values[:, i].mean()), float(low[i]), float(high[i])) for i, name in enumerate(figures)}
 
 
 def evaluate(
@@ -190,9 +183,7 @@ def _table(kernel: Any, seeds: Sequence[int]) -> np.ndarray:
     return table
 
 
-def _played(
-    envs: Any, agent: Agent, seeds: Sequence[int], progress: Callable[[int], None] | None
-) -> np.ndarray:
+def _played(envs: Any, agent: Agent, seeds: Sequence[int], progress: Callable[[int], None] | None) -> np.ndarray:
     """Play the ``seeds``: a row that ends takes the next one; a row without one goes on unrecorded."""
     n = envs.num_envs
     table = _table(envs.kernel, seeds)
@@ -224,10 +215,7 @@ def _played(
             progress(ended_count)
         if ended_count < len(seeds):
             obs, _ = envs.reset(
-                seed=[
-                    seeds[e] if again and e < len(seeds) else None
-                    for again, e in zip(done, episode, strict=True)
-                ],
+                seed=[seeds[e] if again and e < len(seeds) else None for again, e in zip(done, episode, strict=True)],
                 options={"reset_mask": done},
             )
     return table
@@ -238,10 +226,7 @@ def _timed(envs: Any, agent: Agent, seed: int) -> Latency:
     obs, _ = envs.reset(seed=seed)
     spent_s: list[float] = []
     began_s = time.perf_counter()
-    while (
-        len(spent_s) < LATENCY_DECISIONS + LATENCY_WARM_UP
-        and time.perf_counter() - began_s < LATENCY_BUDGET_S
-    ):
+    while len(spent_s) < LATENCY_DECISIONS + LATENCY_WARM_UP and time.perf_counter() - began_s < LATENCY_BUDGET_S:
         masks = envs.action_masks()
         before_s = time.perf_counter()
         actions = agent.actions(envs, obs, masks)

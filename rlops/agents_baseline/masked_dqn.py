@@ -66,9 +66,7 @@ class MaskedDQN(DQN):
         settings["replay_buffer_class"] = settings.get("replay_buffer_class") or MaskedReplayBuffer
         super().__init__(policy, env, **settings)
         if self.env is not None and not is_masking_supported(self.env):
-            raise InvalidValue(
-                "MaskedDQN needs an environment with action_masks(), got none. Use DQN for it."
-            )
+            raise InvalidValue("MaskedDQN needs an environment with action_masks(), got none. Use DQN for it.")
 
     def predict(
         self,

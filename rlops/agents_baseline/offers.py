@@ -1,14 +1,13 @@
-"""What a controller chooses from: which idle vehicle can take which open booking, the same for all versions of Dispatch.
+"""What a controller chooses from: idle vehicles and open bookings, the same for all versions of Dispatch.
 
-The tables are written by compiled loops over rows, from what the dispatcher knows: expected speeds, never the true ones.
-Axes: ``n`` rows, ``k`` slots, ``v`` vehicles.
+The tables are written by compiled loops over rows, from what the dispatcher knows: expected speeds, never the
+true ones. Axes: ``n`` rows, ``k`` slots, ``v`` vehicles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from rlops.envs.compiling import compiled
 from rlops.envs.dispatch import kernel_v0, kernel_v1, kernel_v2
 from rlops.envs.dispatch.city import expected_arrival_min, road_km
 from rlops.envs.dispatch.plan import IDLE as WITHOUT_TASK
-from rlops.envs.dispatch.plan import V_MAX
+from rlops.envs.dispatch.plan import V_MAX, K
 from rlops.envs.draws import integer, stream_key
 
 CONTROLLER = 1 << 20
@@ -26,8 +25,7 @@ CONTROLLER = 1 << 20
 REGRET_CHOICES = 3
 """[-] Vehicles that a regret compares: regret-3."""
 NO_CHOICE_USD = 1000.0
-"""[$] Stands for the cost of a vehicle that cannot take a booking, so that bookings with few choices come first."""
-
+"""[$] Stands for the cost of a vehicle that cannot take a booking: bookings with few choices come first."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,15 @@ class Layout:
         return offers
 
     def actions(self, pairs: np.ndarray) -> np.ndarray:
-        """Return the actions ``(n,)`` that take ``pairs``, ``(n,)`` of k · vehicles + v; -1 assigns nothing."""
+        """Return the actions ``(n,)`` that take ``pairs`` (n,) of k · vehicles + v; -1 assigns nothing."""
         taken = 1 + pairs % self.vehicles * self.slots + pairs // self.vehicles if self.by_vehicle else pairs
         return np.where(pairs < 0, self.wait, taken)
 
 
 @compiled
 def _offer_v0(
-    params: Any, state: Any, masks: Any, legal: Any, km: Any, drive_min: Any, late_min: Any, asked: Any, opens_min: Any,
-    due_min: Any, direct_min: Any, wheelchair: Any,
+    params: Any, state: Any, masks: Any, legal: Any, km: Any, drive_min: Any, late_min: Any,
+    asked: Any, opens_min: Any, due_min: Any, direct_min: Any, wheelchair: Any,
 ) -> None:  # fmt: skip
     """Offer the drivers with room; the historical state does not tell who asked first."""
     slots = kernel_v0.SLOTS
@@ -114,9 +112,18 @@ def _offer_v0(
 
 @njit(error_model="numpy")
 def _offer_booking(
-    p: Any, s: Any, b: int, i: int, k: int, asked: Any, opens_min: Any, due_min: Any, direct_min: Any, wheelchair: Any
+    p: Any,
+    s: Any,
+    b: int,
+    i: int,
+    k: int,
+    asked: Any,
+    opens_min: Any,
+    due_min: Any,
+    direct_min: Any,
+    wheelchair: Any,
 ) -> None:
-    """Write what there is to know of booking ``b`` in slot ``k``; bookings are numbered as they become known."""
+    """Write what is known of booking ``b`` in slot ``k``; bookings are numbered as they become known."""
     asked[i, k] = b
     opens_min[i, k] = s.earliest_min[b] - s.now_min
     due_min[i, k] = s.latest_min[b] - s.now_min
@@ -138,8 +145,8 @@ def _offer_pair(
 
 @compiled
 def _offer_v1(
-    params: Any, state: Any, masks: Any, legal: Any, km: Any, drive_min: Any, late_min: Any, asked: Any, opens_min: Any,
-    due_min: Any, direct_min: Any, wheelchair: Any,
+    params: Any, state: Any, masks: Any, legal: Any, km: Any, drive_min: Any, late_min: Any,
+    asked: Any, opens_min: Any, due_min: Any, direct_min: Any, wheelchair: Any,
 ) -> None:  # fmt: skip
     """Offer the idle vehicles; the mask of v1 knows no others."""
     for i in range(state.shape[0]):
@@ -154,13 +161,13 @@ def _offer_v1(
 
 @compiled
 def _offer_v2(
-    params: Any, state: Any, masks: Any, legal: Any, km: Any, drive_min: Any, late_min: Any, asked: Any, opens_min: Any,
-    due_min: Any, direct_min: Any, wheelchair: Any,
+    params: Any, state: Any, masks: Any, legal: Any, km: Any, drive_min: Any, late_min: Any,
+    asked: Any, opens_min: Any, due_min: Any, direct_min: Any, wheelchair: Any,
 ) -> None:  # fmt: skip
     """Offer the vehicles that stand without a plan: no pooling, one booking at a time."""
     for i in range(state.shape[0]):
         p, s = params[i], state[i]
-        for k in range(kernel_v2.K):
+        for k in range(K):
             b = s.slot[k]
             if b < 0:
                 continue
@@ -173,7 +180,7 @@ def _offer_v2(
 LAYOUTS = {
     0: Layout(kernel_v0.SLOTS, kernel_v0.DRIVERS, _offer_v0, 0, by_vehicle=True),
     1: Layout(kernel_v1.SLOTS, kernel_v1.VEHICLES, _offer_v1, kernel_v1.ADVANCE),
-    2: Layout(kernel_v2.K, V_MAX, _offer_v2, kernel_v2.ADVANCE),
+    2: Layout(K, V_MAX, _offer_v2, kernel_v2.ADVANCE),
 }
 """By version of Dispatch."""
 
@@ -183,7 +190,7 @@ LAYOUTS = {
 
 @compiled
 def best_pairs(legal: Any, by_slot: Any, by_pair: Any, out: Any) -> None:
-    """Write the legal pair k · v_max + v with the least (``by_slot`` (n, k), ``by_pair`` (n, k, v)) to ``out`` (n,).
+    """Write the legal pair k · v_max + v with the least (``by_slot``, ``by_pair``) to ``out`` (n,).
 
     Ties go to the first slot, then to the first vehicle; -1: there is none.
     """
@@ -222,7 +229,7 @@ def cheapest_insertions(state: Any, out: Any) -> None:
     for i in range(state.shape[0]):
         s = state[i]
         out[i], best_usd = -1, np.inf
-        for k in range(kernel_v2.K):
+        for k in range(K):
             if s.slot[k] >= 0:
                 row = s.row_of[s.slot[k]]
                 for v in range(V_MAX):
@@ -235,14 +242,14 @@ def cheapest_insertions(state: Any, out: Any) -> None:
 def regret_insertions(state: Any, out: Any) -> None:
     """Write the pair of v2 that would be regretted most if it were put off, -1 if no booking fits anywhere.
 
-    The regret of a booking sums what its second and third best vehicles cost more than the best (regret-k, Potvin &
-    Rousseau 1993; Ropke & Pisinger 2006). Ties go to the cheaper insertion, then to the first slot.
+    The regret of a booking sums what its second and third best vehicles cost more than the best (regret-k,
+    Potvin & Rousseau 1993; Ropke & Pisinger 2006). Ties go to the cheaper insertion, then to the first slot.
     """
     costs_usd = np.empty(REGRET_CHOICES)
     for i in range(state.shape[0]):
         s = state[i]
         out[i], most_usd, at_usd = -1, -np.inf, np.inf
-        for k in range(kernel_v2.K):
+        for k in range(K):
             if s.slot[k] < 0:
                 continue
             row, best_v = s.row_of[s.slot[k]], -1

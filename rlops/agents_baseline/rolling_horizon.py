@@ -1,19 +1,20 @@
 """Rolling horizon: OR-tools plans the open bookings of Dispatch v2 again and again, and commits late.
 
-**Epochs.** A routing problem is made of the present plans (whose stops keep their vehicle and their order, as in the
-environment) and of the visible open bookings, when one of them is new and else every :data:`REPLAN_MIN`. Prices are those
-of the reward; one expected speed, the mean of the coming hour, stands for the profile. A vehicle may take a booking that
-the mask allows it now.
+**Epochs.** A routing problem is made of the present plans (whose stops keep their vehicle and their order, as
+in the environment) and of the visible open bookings, when one of them is new and else every
+:data:`REPLAN_MIN`. Prices are those of the reward; one expected speed, the mean of the coming hour, stands
+for the profile. A vehicle may take a booking that the mask allows it now.
 
-**Execution.** The solution is an intention. Only bookings whose boarding is due within :data:`COMMIT_MIN` are assigned, to
-the vehicle that the solution chose; the environment inserts them where its own belief finds it cheapest, which is mostly
-but not always where the solution had them. The others stay open and are planned again.
+**Execution.** The solution is an intention. Only bookings whose boarding is due within :data:`COMMIT_MIN` are
+assigned, to the vehicle that the solution chose; the environment inserts them where its own belief finds it
+cheapest, which is mostly but not always where the solution had them. The others stay open and are planned
+again.
 
-**Fallback.** The solver runs in a process of its own under its own time limit. If it answers late, the process is ended
-and a new one is started for the next epoch; if it has no solution, or ends, the epoch has none. Then the last solution
-stays in force, and bookings without one get the cheapest insertion. So does a booking that a solution leaves out, or
-whose vehicle the mask has come to forbid, once its window closes. A solver that fails :data:`MOST_FAILURES` times
-in a row is given up with a warning.
+**Fallback.** The solver runs in a process of its own under its own time limit. If it answers late, the
+process is ended and a new one is started for the next epoch; if it has no solution, or ends, the epoch has
+none. Then the last solution stays in force, and bookings without one get the cheapest insertion. So does a
+booking that a solution leaves out, or whose vehicle the mask has come to forbid, once its window closes. A
+solver that fails :data:`MOST_FAILURES` times in a row is given up with a warning.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ REPLAN_MIN = 5.0
 COMMIT_MIN = 20.0
 """[min] A booking is assigned when its planned boarding is not farther away than this."""
 LAST_CALL_MIN = 5.0
-"""[min] A booking without a usable intention is inserted at the cheapest place this long before its window closes."""
+"""[min] This long before its window closes, a booking without an intention gets the cheapest insertion."""
 LIMIT_S = 1.0
 """[s] What the solver is given for one problem; a descent mostly takes a tenth of it."""
 GRACE_S = 2.0
@@ -64,7 +65,7 @@ class GuardedSolver:
         """Processes in a row that were late, or ended by themselves."""
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._release = weakref.finalize(self, lambda: None)
+        self._release: Any = None
 
     def answer(self, problem: dict[str, Any]) -> Any:
         """Return the answer to ``problem``, or None if there is none in time."""
@@ -88,8 +89,8 @@ class GuardedSolver:
         self.failures += 1
         if self.failures == MOST_FAILURES:
             warnings.warn(
-                f"The solver {' '.join(self.command)} was late or ended {MOST_FAILURES} times in a row and is not asked "
-                "again: bookings get the cheapest insertion. Its own messages are on standard error.",
+                f"The solver {' '.join(self.command)} was late or ended {MOST_FAILURES} times in a row and "
+                "is not asked again: bookings get the cheapest insertion. Its messages are on standard error.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -97,7 +98,8 @@ class GuardedSolver:
 
     def close(self) -> None:
         """End the process; the next problem starts another."""
-        self._release()
+        if self._process is not None:
+            self._release()
         self._process = None
 
     def _start(self) -> None:
@@ -149,9 +151,7 @@ class RollingHorizon:
 
     name = "rolling_horizon"
 
-    def __init__(
-        self, limit_s: float = LIMIT_S, commit_min: float = COMMIT_MIN, solver: GuardedSolver | None = None
-    ):
+    def __init__(self, limit_s: float = LIMIT_S, commit_min: float = COMMIT_MIN, solver: GuardedSolver | None = None):
         """Give the solver ``limit_s`` for a problem and assign bookings ``commit_min`` before they begin.
 
         Raises:
@@ -220,14 +220,15 @@ def routing_problem(
 ) -> tuple[dict[str, Any], dict[int, int], list[int]]:
     """Return the routing problem of a row of v2: plans and open ``bookings``.
 
-    Also returned: the number of the pickup of every booking that somebody may take, and the vehicles that take part.
+    Also returned: the number of the pickup of every booking that somebody may take, and the vehicles that
+    take part.
     """
     now_min = float(s["now_min"])
     quarters_min = 15.0 * np.arange(len(s["expected_reach_km"]))
     reach_km = np.interp([now_min, now_min + 60.0], quarters_min, s["expected_reach_km"])
-    allowed = {b: np.flatnonzero(s["pair_ok"][s["row_of"][b]]) for b in bookings}
-    allowed = {b: choices for b, choices in allowed.items() if len(choices)}
-    numbers = sorted({int(v) for choices in allowed.values() for v in choices})
+    allowed = {b: np.flatnonzero(s["pair_ok"][s["row_of"][b]]).tolist() for b in bookings}
+    allowed = {b: choices for b, choices in allowed.items() if choices}
+    numbers = sorted({v for choices in allowed.values() for v in choices})
     stops: list[dict[str, Any]] = []
     problem = {
         "limit_s": limit_s,
@@ -246,7 +247,7 @@ def routing_problem(
 
 
 def _vehicle(p: Any, s: Any, v: int, stops: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a vehicle as it will be when it can be given something else to do, and add the stops of its plan."""
+    """Return a vehicle as it will be when it is free to go elsewhere, and add the stops of its plan."""
     first = int(s["committed"][v])
     x, y, start_min = s["x_km"][v], s["y_km"][v], max(s["now_min"], s["believed_min"][v])
     amb, wc = int(s["onboard_amb"][v]), int(s["onboard_wc"][v])
@@ -256,7 +257,7 @@ def _vehicle(p: Any, s: Any, v: int, stops: list[dict[str, Any]]) -> dict[str, A
     at = len(stops)
     load = [amb, wc]
     for m in range(first, int(s["stops"][v])):
-        stops.append(_planned(p, s, v, m, at - first, load))
+        stops.append(_planned(p, s, v, m, load))
         load = [int(s["left_amb"][v, m]), int(s["left_wc"][v, m])]
     return {
         "x": float(x), "y": float(y), "start_min": float(start_min), "amb": amb, "wc": wc,
@@ -265,10 +266,11 @@ def _vehicle(p: Any, s: Any, v: int, stops: list[dict[str, Any]]) -> dict[str, A
     }  # fmt: skip
 
 
-def _planned(p: Any, s: Any, v: int, m: int, offset: int, load: list[int]) -> dict[str, Any]:
-    """Return stop ``m`` of a plan: it must be served, lateness and long rides cost; ``load`` is on board before it."""
+def _planned(p: Any, s: Any, v: int, m: int, load: list[int]) -> dict[str, Any]:
+    """Return stop ``m`` of a plan, which must be served; ``load`` is on board before it."""
     stop = {
-        "x": float(s["stop_x_km"][v, m]), "y": float(s["stop_y_km"][v, m]), "serve_min": float(s["serve_min"][v, m]),
+        "x": float(s["stop_x_km"][v, m]), "y": float(s["stop_y_km"][v, m]),
+        "serve_min": float(s["serve_min"][v, m]),
         "opens_min": None, "due_min": None, "last_min": None, "pickup": None, "vehicles": None,
         "amb": int(s["left_amb"][v, m]) - load[0], "wc": int(s["left_wc"][v, m]) - load[1],
     }  # fmt: skip
@@ -278,7 +280,7 @@ def _planned(p: Any, s: Any, v: int, m: int, offset: int, load: list[int]) -> di
             stop["opens_min"], stop["due_min"] = float(s["opens_min"][v, m]), float(s["due_min"][v, m])
             stop["usd_per_min"] = float(p["late_cost_usd_per_min"])
         return stop
-    # The ride is held to what is planned, softly: the plan itself must stay feasible whatever the speed.
+    # Softly: the present plan must stay feasible whatever the speed.
     aboard_min = s["begin_min"][v, m] - s["ride_min"][v, m]
     stop["due_min"] = float(max(aboard_min + s["limit_min"][v, m], s["begin_min"][v, m]))
     stop["usd_per_min"] = float(p["ride_cost_usd_per_min"])

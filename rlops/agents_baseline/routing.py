@@ -1,17 +1,19 @@
 """The routing problem of one moment, solved by OR-tools in a process of its own.
 
-``python -m rlops.agents_baseline.routing`` reads problems from standard input and writes answers to standard output, one
-JSON document a line. A problem:
+``python -m rlops.agents_baseline.routing`` reads problems from standard input and writes answers to standard
+output, one JSON document a line. A problem:
 
 * ``limit_s``: how long the solver may take; ``km_per_min``, ``circuity``: one speed for all legs
 * ``km_usd``, ``late_usd_per_min``, ``ride_usd_per_min``, ``refuse_usd``: prices
-* ``vehicles``: ``x``, ``y``, ``start_min``, loads ``amb`` and ``wc``, capacities ``cap_amb`` and ``cap_wc``, and ``stops``:
-  numbers of the stops of its plan, whose order stays
-* ``stops``: ``x``, ``y``, ``serve_min``, ``opens_min``, ``due_min`` (soft, priced at ``usd_per_min``), ``last_min`` (hard),
-  ``amb`` and ``wc`` (riders that get in), ``pickup`` (number of the pickup of a drop-off, or null), ``ride_min`` (longest
-  ride from that pickup), ``vehicles`` (those that may take it, or null for a stop of a plan)
+* ``vehicles``: ``x``, ``y``, ``start_min``, loads ``amb`` and ``wc``, capacities ``cap_amb`` and ``cap_wc``,
+  and ``stops``: numbers of the stops of its plan, whose order stays
+* ``stops``: ``x``, ``y``, ``serve_min``, ``opens_min``, ``due_min`` (soft, priced at ``usd_per_min``),
+  ``last_min`` (hard), ``amb`` and ``wc`` (riders that get in), ``pickup`` (number of the pickup of a
+  drop-off, or null), ``ride_min`` (longest ride from that pickup), ``vehicles`` (those that may take it, or
+  null for a stop of a plan)
 
-The answer is null, or for every stop the vehicle that serves it with the minute when its service begins, or null.
+The answer is null, or for every stop the vehicle that serves it with the minute when its service begins, or
+null.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ LATEST = 100_000
 
 
 def solved(problem: dict[str, Any]) -> list[list[float] | None] | None:
-    """Return the vehicle and the minute of every stop (None: left out), or None if the solver finds no solution."""
+    """Return vehicle and minute of every stop (None: left out), or None if there is no solution."""
     from ortools.constraint_solver import pywrapcp
 
     stops, vehicles = problem["stops"], problem["vehicles"]
@@ -95,9 +97,7 @@ def _add_loads(routing: Any, problem: dict[str, Any]) -> None:
             loads.CumulVar(routing.Start(v)).SetValue(vehicle[kind])
 
 
-def _add_stop(
-    routing: Any, time: Any, problem: dict[str, Any], index: list[int], i: int, stop: dict[str, Any]
-) -> None:
+def _add_stop(routing: Any, time: Any, problem: dict[str, Any], index: list[int], i: int, stop: dict[str, Any]) -> None:
     """Add the times of one stop, its pairing, and what leaving it out costs."""
     begins = time.CumulVar(index[i])
     if stop["opens_min"] is not None:
@@ -122,7 +122,7 @@ def _add_stop(
 
 
 def _searched(routing: Any, limit_s: float, routes: list[list[int]]) -> Any:
-    """Return the best solution found from the present plans on, which need no search to be feasible; or None."""
+    """Return the best solution found, beginning with the present plans, which are feasible; or None."""
     from ortools.constraint_solver import pywrapcp, routing_enums_pb2
 
     parameters = pywrapcp.DefaultRoutingSearchParameters()

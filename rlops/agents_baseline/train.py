@@ -76,9 +76,7 @@ def read_hyperparameters(path: str | Path, algo: str) -> dict[str, Any]:
         raise InvalidFile(f"{path} must be a readable YAML file, got: {error}") from None
     section = content.get(algo, content) if isinstance(content, dict) else content
     if not isinstance(section, dict):
-        raise InvalidFile(
-            f"{path} must map names of hyperparameters to values, got {type(section).__name__}."
-        )
+        raise InvalidFile(f"{path} must map names of hyperparameters to values, got {type(section).__name__}.")
     return section
 
 
@@ -130,9 +128,7 @@ def train(
     if not isinstance(steps, int) or steps < 1:
         raise InvalidValue(f"steps must be a whole number of at least 1, got {steps!r}.")
     if (out / MODEL_FILE).exists() and not overwrite:
-        raise InvalidValue(
-            f"{out / MODEL_FILE} must not exist yet. Choose another folder, or overwrite it on purpose."
-        )
+        raise InvalidValue(f"{out / MODEL_FILE} must not exist yet. Choose another folder, or overwrite it on purpose.")
     config = _configuration(id, algo, steps, seed, demand, params, settings)
     env = _environment(id, settings, demand, params)
     sb3_settings = _sb3_settings(settings)
@@ -146,9 +142,7 @@ def train(
     return out / MODEL_FILE
 
 
-def _settings(
-    id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, num_envs: int | None
-) -> dict[str, Any]:
+def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, num_envs: int | None) -> dict[str, Any]:
     """Return the hyperparameters in force, checked for names that do not exist."""
     try:
         settings = hyperparameters(id, algo)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -35,8 +35,6 @@ def application(debugging: list[bool]) -> typer.Typer:
             debugging.append(True)
 
     for verb in VERBS:
-        if importlib.util.find_spec(f"rlops.cli.{verb}") is None:
-            continue
         command = getattr(importlib.import_module(f"rlops.cli.{verb}"), verb)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=verb)

@@ -40,9 +40,7 @@ _MANHATTAN_DEG = 29.0
 
 
 def demo(
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for what the demonstration writes.")
-    ] = Path("demo"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what the demonstration writes.")] = Path("demo"),
     data: Annotated[
         Path,
         typer.Option(envvar="RLOPS_DATA", metavar="DIR", help="Folder with the New York trips; optional."),
@@ -101,9 +99,7 @@ def _speed(console: Console) -> Table:
     for rows in (256, 1024):
         with console.status(f"{rows} rows"):
             spent_s, steps, days = _measured_steps(rows, 400)
-        table.add_row(
-            f"{rows}", f"{steps / spent_s:,.0f}", f"{1e6 * spent_s / steps:.2f}", f"{days / spent_s:,.1f}"
-        )
+        table.add_row(f"{rows}", f"{steps / spent_s:,.0f}", f"{1e6 * spent_s / steps:.2f}", f"{days / spent_s:,.1f}")
     return table
 
 
@@ -132,9 +128,7 @@ def _demands(console: Console, data: Path) -> list[tuple[str, str, dict[str, Any
     demands: list[tuple[str, str, dict[str, Any]]] = [("Synthetic demand", "synthetic.json", {})]
     trips, zones = data / _TRIPS, data / _ZONES
     if not (trips.is_file() and zones.is_file()):
-        console.print(
-            f"No trips of New York at {trips}: synthetic demand only. Name their folder: RLOPS_DATA=…"
-        )
+        console.print(f"No trips of New York at {trips}: synthetic demand only. Name their folder: RLOPS_DATA=…")
         return demands
     from rlops.envs.dispatch.demand import read_trips
 

@@ -23,17 +23,13 @@ def describe(id: Id) -> None:
     console.print(versions)
     console.print(_parameters(family, number, kernel))
     if isinstance(kernel.ACTION, int):
-        console.print(
-            f"[bold]Action[/bold]  one of {kernel.ACTION}, 0 … {kernel.ACTION - 1}\n", highlight=False
-        )
+        console.print(f"[bold]Action[/bold]  one of {kernel.ACTION}, 0 … {kernel.ACTION - 1}\n", highlight=False)
     else:
         console.print(_columns(f"Action ({width(kernel.ACTION)} numbers)", kernel.ACTION))
     console.print(_columns(f"Observation ({width(kernel.OBSERVATION)} numbers)", kernel.OBSERVATION))
     if getattr(kernel, "AGENTS", ()):
         title = f"What each of {len(kernel.AGENTS)} agents observes, choosing one of {kernel.AGENT_ACTION}"
-        console.print(
-            _columns(f"{title} ({width(kernel.AGENT_OBSERVATION)} numbers)", kernel.AGENT_OBSERVATION)
-        )
+        console.print(_columns(f"{title} ({width(kernel.AGENT_OBSERVATION)} numbers)", kernel.AGENT_OBSERVATION))
     console.print(f"[bold]Reward terms[/bold]  {', '.join(kernel.REWARD_TERMS)}\n", highlight=False)
     console.print(_columns("Key figures at the end of an episode", getattr(kernel, "KPIS", ())))
 

@@ -23,11 +23,9 @@ HEADLINES = {
     "min_class_completion": "least class",
     "late_or_missed_share": "late or missed",
     "mean_distance_km": "km each",
-    "late_share": "late",
+    "lateness_share": "late",
     "lateness_mean_min": "min late",
-    "mean_late_min": "min late",
     "illegal": "illegal",
-    "illegal_actions": "illegal",
 }
 """Key figures of the short table and their headings, those of them that an environment has."""
 
@@ -36,17 +34,13 @@ def evaluate(
     id: Id,
     agent: Annotated[
         list[str],
-        typer.Option(
-            metavar="NAME|PATH", help="Controller or trained agent; repeatable, the first is the reference."
-        ),
+        typer.Option(metavar="NAME|PATH", help="Controller or trained agent; repeatable, the first is the reference."),
     ],
     episodes: Annotated[int, typer.Option(min=1, help="Days, the same for every agent.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Day i has seed SEED + i.")] = 0,
     demand: Demand = None,
     param: Params = None,
-    stochastic: Annotated[
-        bool, typer.Option("--stochastic", help="Trained agents draw their actions.")
-    ] = False,
+    stochastic: Annotated[bool, typer.Option("--stochastic", help="Trained agents draw their actions.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every key figure.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures there.")] = None,
 ) -> None:
@@ -61,9 +55,7 @@ def evaluate(
     agents = [load_agent(name, id, deterministic=not stochastic) for name in agent]
     for one in agents:
         if not getattr(one, "uses_masks", True):
-            console.print(
-                f"{one.name} knows no action masks: what it does against them is counted as illegal."
-            )
+            console.print(f"{one.name} knows no action masks: what it does against them is counted as illegal.")
     results = evaluate_with_bar(
         console,
         id,
@@ -146,9 +138,7 @@ def figures_table(results: Sequence[Episodes]) -> Table:
 
 def _ranged(interval: Interval, signed: bool = False) -> str:
     sign = "+" if signed else ""
-    return f"{interval.mean:{sign},.0f}\n[{interval.low:{sign},.0f}, {interval.high:{sign},.0f}]".replace(
-        "[", r"\["
-    )
+    return f"{interval.mean:{sign},.0f}\n[{interval.low:{sign},.0f}, {interval.high:{sign},.0f}]".replace("[", r"\[")
 
 
 def _latency(result: Episodes) -> str:

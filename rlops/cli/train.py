@@ -27,9 +27,7 @@ class Algorithm(StrEnum):
 
 def train(
     id: Id,
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for model.zip, config.yaml and tensorboard/.")
-    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for model.zip, config.yaml and tensorboard/.")],
     algo: Annotated[
         Algorithm, typer.Option(help="MaskablePPO, PPO without masks, or masked DQN.")
     ] = Algorithm.maskable_ppo,

@@ -117,9 +117,13 @@ class Batch:
         self._sides = [Outputs(self.kernel, self.rows) for _ in range(2)]
         self._verbs = verbs(self.kernel)
         self._do: Callable[[int, np.ndarray, int], int] = self._first_call
-        self._step = self._do if self.threads == 1 else self._step_on_threads
+        self._step: Callable[[int, np.ndarray, int], int] = (
+            self._first_call if self.threads == 1 else self._step_on_threads
+        )
         action = self.kernel.ACTION
-        self._no_actions = np.zeros(self.rows, np.int64) if isinstance(action, int) else np.zeros((self.rows, width(action)))
+        self._no_actions = (
+            np.zeros(self.rows, np.int64) if isinstance(action, int) else np.zeros((self.rows, width(action)))
+        )
         self._chosen = np.zeros(self.rows, np.bool_)
         self._bids = np.zeros((self.rows, len(getattr(self.kernel, "AGENTS", ()))), np.int64)
         self._raw = self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1)
@@ -312,7 +316,7 @@ class Batch:
 
     def kpis(self, rows: np.ndarray) -> np.ndarray:
         """Return the key figures, ``(n, len(KPIS))``, written for ``rows`` (n,) bool and NaN elsewhere."""
-        return self._written(self._verbs.kpis, len(getattr(self.kernel, "KPIS", ())), rows)
+        return self._written(self._verbs.kpis, width(getattr(self.kernel, "KPIS", ())), rows)
 
     def context(self) -> np.ndarray:
         """Return the hidden context of every row, ``(n, width(CONTEXT))``."""

@@ -1,8 +1,8 @@
 """Compilation: loops specialised for a kernel, a disk cache that cannot go stale, and threads that cannot hang.
 
 Numba's own disk cache looks at one source file only: a change in a helper of another module would silently
-run the old code. Here every cache folder is named after a hash of *all* sources that a kernel is made of and of the compiler's versions.
-Old folders are removed when they have not been used for a month.
+run the old code. Here every cache folder is named after a hash of *all* sources that a kernel is made of and of the
+compiler's versions. Old folders are removed when they have not been used for a month.
 
 Environment variables: ``RLOPS_CACHE_DIR`` says where compiled code is kept (default: ``~/.cache/rlops``);
 ``RLOPS_THREADS`` limits the threads of one batch (default: all cores; 1 in worker processes).
@@ -66,7 +66,7 @@ def usable_threads() -> int:
             raise rlops.errors.InvalidValue(
                 f"RLOPS_THREADS must be a whole number of at least 1, got {asked!r}. Unset it to use all cores."
             )
-        return min(int(asked), numba.config.NUMBA_NUM_THREADS)
+        return min(int(asked), int(numba.config.NUMBA_NUM_THREADS))
     if multiprocessing.parent_process() is not None:
         return 1
     return int(numba.config.NUMBA_NUM_THREADS)
@@ -205,4 +205,3 @@ def specialised(function: Callable[..., Any], name: str, **names: Any) -> Any:
     copy.__qualname__ = name
     copy.__module__ = function.__module__
     return copy
-

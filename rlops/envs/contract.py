@@ -13,7 +13,7 @@ Constants of a kernel:
 ``ACTION``         int ``m``: a discrete action 0 … m-1; or a tuple of :class:`Column`: a vector
 ``OBSERVATION``    tuple of :class:`Column`: what is observed, in order
 ``REWARD_TERMS``   names of the reward terms; the reward is their sum
-``KPIS``           tuple of :class:`Column`: key figures at the end of an episode (optional)
+``KPIS``           tuple of :class:`Column`, none repeated: key figures at the end of an episode (optional)
 ``CONTEXT``        tuple of :class:`Column`: hidden quantities for ``expose_context=True`` (optional)
 ``AGENTS``         names of the agents of the parallel face (optional), with ``AGENT_ACTION`` (int),
                    ``AGENT_OBSERVATION`` (columns)

@@ -164,7 +164,7 @@ class _Face:
         for name in options:
             if name not in known:
                 raise UnknownName("reset option", name, known, self._batch.id)
-        if self._data_option in options:
+        if self._data_option and self._data_option in options:
             self._batch.set_data(options[self._data_option])
         if options.get("params") is None:
             return False
@@ -232,7 +232,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
         self.action_space = _space(self.kernel.ACTION)
         self.observation_space = _box(self.kernel.OBSERVATION)
         self._discrete = isinstance(self.kernel.ACTION, int)
-        self._action = np.zeros(1, np.int64) if self._discrete else np.zeros((1, *self.action_space.shape))
+        self._action = np.zeros(1, np.int64) if self._discrete else np.zeros((1, *(self.action_space.shape or ())))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -282,7 +282,8 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
                 return self._write_action(int(action.reshape(())))
             raise InvalidAction(
                 f"{self._batch.id}: the action must be an integer within 0 … {self.kernel.ACTION - 1}, "
-                f"got {action!r} at step {self.state['steps'][0]}. Sample from the action space, or use the action mask."
+                f"got {action!r} at step {self.state['steps'][0]}. "
+                "Sample from the action space, or use the action mask."
             )
         self._action[0] = _checked_vectors(
             np.asarray(action)[None], self.action_space, self._batch, np.dtype(np.float64)
@@ -290,7 +291,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(m,)`` bool; the name that sb3-contrib looks for."""
-        return self._batch.out.mask[0].astype(np.bool_)
+        return np.asarray(self._batch.out.mask[0], np.bool_)
 
     def _info(self, stepped: bool) -> dict[str, Any]:
         state = self._batch.state
@@ -305,7 +306,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
             info["context"] = _named(self._context_columns, self._batch.context()[0])
         return info
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """Return the picture of the present state, ``(height, width, 3)`` uint8."""
         self._check_render()
         return self._rendered(0)
@@ -340,8 +341,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             version: N of ``-vN``.
             num_envs: How many rows.
             autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as in Gymnasium.
-            copy: Whether ``reset`` and ``step`` return copies. Without copies the returned observations, rewards, flags and
-                masks are overwritten by the second step after them, and the other infos by the next step.
+            copy: Whether ``reset`` and ``step`` return copies. Without copies the returned observations, rewards, flags
+                and masks are overwritten by the second step after them, and the other infos by the next step.
             params: Nominal parameters; one value for all rows, or one for each.
             expose_context: Whether ``infos["context"]`` shows the hidden quantities.
             render_mode: ``"rgb_array"`` or None.
@@ -392,8 +393,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         Args:
             seed: Row ``i`` gets ``seed + i``, or its entry of a sequence; rows without a seed go on to
                 the next episode of the seed that they have.
-            options: ``reset_mask`` (n,) bool chooses rows; ``params`` overrides parameters for this episode; the kernel's
-                own option replaces the shared data.
+            options: ``reset_mask`` (n,) bool chooses rows; ``params`` overrides parameters for this episode; the
+                kernel's own option replaces the shared data.
         """
         super().reset(seed=seed if isinstance(seed, int) else None)
         rows = self._reset_mask(options)
@@ -438,9 +439,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             )
         return seed
 
-    def step(
-        self, actions: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Move every row one step.
 
         Args:
@@ -521,7 +520,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         """Return infos for ``rows``; rows that ``began`` an episode in this step have no reward terms."""
         if not self._informed:
             return {}
-        state, infos = self._batch.state, {}
+        state = self._batch.state
+        infos: dict[str, Any] = {}
         kept = np.array if self.copy else np.asarray
         if self._masked:
             infos["action_mask"], infos["_action_mask"] = kept(self._batch.out.mask), rows
@@ -571,9 +571,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         self.agents: list[str] = []
         self._agent_info: tuple[str, ...] = getattr(self.kernel, "AGENT_INFO", ())
         self.observation_spaces = {agent: _box(self.kernel.AGENT_OBSERVATION) for agent in self.possible_agents}
-        self.action_spaces = {
-            agent: gym.spaces.Discrete(self.kernel.AGENT_ACTION) for agent in self.possible_agents
-        }
+        self.action_spaces = {agent: gym.spaces.Discrete(self.kernel.AGENT_ACTION) for agent in self.possible_agents}
         self._actions = np.zeros((1, len(self.possible_agents)), np.int64)
         self._entropy = np.random.default_rng()
 
@@ -601,9 +599,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
 
     def step(
         self, actions: dict[str, int]
-    ) -> tuple[
-        dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
-    ]:
+    ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Move one step from one action an agent.
 
         Raises:
@@ -670,9 +666,9 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(a, m)`` bool, one row an agent."""
-        return self._batch.out.agent_mask[0].astype(np.bool_)
+        return np.asarray(self._batch.out.agent_mask[0], np.bool_)
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """Return the picture of the present state, ``(height, width, 3)`` uint8."""
         self._check_render()
         return self._rendered(0)

@@ -113,9 +113,7 @@ def replay(path: str | Path) -> Divergence | None:
     family, number = parse_id(manifest["id"])
     exact = manifest["platform"] == _platform()
     for i, seed in enumerate(manifest["seeds"]):
-        recorded = {
-            name.partition("_")[2]: array for name, array in arrays.items() if name.startswith(f"{i}_")
-        }
+        recorded = {name.partition("_")[2]: array for name, array in arrays.items() if name.startswith(f"{i}_")}
         for step, now in enumerate(_played(family, number, seed, recorded["actions"])):
             found = _first_difference(now, recorded, step, exact)
             if found is not None:
@@ -221,9 +219,7 @@ def _write_within(path: Path, manifest: dict[str, Any], arrays: dict[str, np.nda
         if size <= SIZE_LIMIT:
             return
         if every > MAX_STEPS:
-            raise InvalidValue(
-                f"A golden file must have at most {SIZE_LIMIT} bytes, got {size} for {manifest['id']}."
-            )
+            raise InvalidValue(f"A golden file must have at most {SIZE_LIMIT} bytes, got {size} for {manifest['id']}.")
         every += 1
 
 
@@ -308,6 +304,4 @@ def state_hash(row: Any) -> int:
 
 
 def _hash(array: np.ndarray) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).digest(), "little"
-    )
+    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).digest(), "little")

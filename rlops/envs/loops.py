@@ -1,8 +1,8 @@
 """The loops over rows, written once: reset, step with autoreset, observe, over any kernel's row functions.
 
 The functions here are templates: the names in capitals and the row functions (``row_reset`` …) are globals that
-:func:`verbs` replaces by a kernel's own before it compiles them. Axes: ``n`` rows, ``k`` observed columns, ``m`` actions,
-``a`` agents.
+:func:`verbs` replaces by a kernel's own before it compiles them. Axes: ``n`` rows, ``k`` observed columns, ``m``
+actions, ``a`` agents.
 
 A row that has ended (``terminated`` or ``truncated``) is moved no further: with ``next_step`` it is reset instead,
 otherwise stepping it is an error.
@@ -170,9 +170,7 @@ def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, tru
                 return -ENDED - i
     ended = 0
     for i in prange(state.shape[0]):
-        ended += advance_row(
-            params, base, state, raw, data, obs, mask, reward, terminated, truncated, i, actions[i]
-        )
+        ended += advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, i, actions[i])
     return ended
 
 
@@ -201,9 +199,7 @@ def do(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
             params, base, state, raw, data, obs, mask, reward, terminated, truncated, actions, verb == STEP_OR_RESET
         )
     if verb == STEP_AGENTS:
-        return step_agents_rows(
-            params, state, data, terminated, truncated, agent_obs, agent_mask, agent_reward, bids
-        )
+        return step_agents_rows(params, state, data, terminated, truncated, agent_obs, agent_mask, agent_reward, bids)
     if verb == OBSERVE:
         return observe_rows(params, state, data, obs, mask, agent_obs, agent_mask, rows)
     return reset_rows(
@@ -273,14 +269,17 @@ def write_rows(params, state, data, rows, out):
 def verbs(kernel: Kernel) -> SimpleNamespace:
     """Return a kernel's compiled verbs; compilation happens at their first call.
 
-    ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, or, when compilation is disabled,
-    the arrays in the order of :data:`ARRAYS` in place of the address.
+    ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, or, when compilation is
+    disabled, the arrays in the order of :data:`ARRAYS` in place of the address.
     ``kpis`` and ``context`` take ``(params, state, data, rows, out)``.
     """
     interpreted = bool(config.DISABLE_JIT)
     name = str(kernel.__name__)  # type: ignore[attr-defined]
     label = name.replace(".", "_")
-    has = lambda attribute, default: getattr(kernel, attribute, default)  # noqa: E731
+
+    def has(attribute: str, default: Any) -> Any:
+        return getattr(kernel, attribute, default)
+
     agents = len(has("AGENTS", ()))
     layout: dict[str, Any] = {
         "STATE": kernel.STATE,

@@ -142,9 +142,7 @@ class Sb3VecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return an attribute of every chosen row; an array with one entry a row is taken apart."""
         value = self._attribute(attr_name)
-        if isinstance(value, tuple) or (
-            isinstance(value, np.ndarray) and value.shape[:1] == (self.num_envs,)
-        ):
+        if isinstance(value, tuple) or (isinstance(value, np.ndarray) and value.shape[:1] == (self.num_envs,)):
             return [value[row] for row in self._get_indices(indices)]
         return [value for _ in self._get_indices(indices)]
 
@@ -168,9 +166,7 @@ class Sb3VecEnv(VecEnv):
         self._require_all(f"set_attr({attr_name!r})", indices)
         setattr(self.envs.unwrapped, attr_name, value)
 
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
-    ) -> list[Any]:
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         """Call a method of the rows and return one result a chosen row.
 
         ``action_masks`` and ``render`` return what belongs to each row; any other method is called once for

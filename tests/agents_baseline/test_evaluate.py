@@ -98,9 +98,7 @@ def test_progress_counts_ended_episodes():
 
 
 def test_latency_counts_real_choices_only():
-    forced = evaluate(
-        ID, DoNothing(), [0], params={"arrival_rush": 0, "arrival_midday": 0, "arrival_else": 0}
-    )
+    forced = evaluate(ID, DoNothing(), [0], params={"arrival_rush": 0, "arrival_midday": 0, "arrival_else": 0})
     free = evaluate(ID, DoNothing(), [0])
     assert 0 < forced.latency.decisions < free.latency.decisions  # the first bookings expire after an hour
     assert 0 < free.latency.p50_ms <= free.latency.p95_ms
@@ -109,8 +107,7 @@ def test_latency_counts_real_choices_only():
 def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(1)
     covered = [
-        (i := bootstrap({"x": draws.normal(5, 2, 40)}, resamples=400)["x"]).low <= 5 <= i.high
-        for _ in range(400)
+        (i := bootstrap({"x": draws.normal(5, 2, 40)}, resamples=400)["x"]).low <= 5 <= i.high for _ in range(400)
     ]
     assert 0.90 <= np.mean(covered) <= 0.98
 
@@ -148,7 +145,7 @@ def test_the_summary_is_json_with_completion_beside_served_only_figures(random, 
     assert (first["agent"], second["agent"]) == ("do_nothing", "random")
     assert "difference" not in first
     assert second["difference"]["return"]["low"] > 0
-    assert second["figures"]["late_share"]["completion_rate"] == second["figures"]["completion_rate"]["mean"]
+    assert second["figures"]["lateness_share"]["completion_rate"] == second["figures"]["completion_rate"]["mean"]
     assert first["seeds"] == list(range(100, 107))
     assert first["ends"] == {"terminated": 7}
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["k.json"]
@@ -156,9 +153,9 @@ def test_the_summary_is_json_with_completion_beside_served_only_figures(random, 
 
 def test_numbers_that_json_lacks_become_null(tmp_path, idle):
     table = idle.table.copy()
-    table["late_share"] = np.nan
+    table["lateness_share"] = np.nan
     result = Episodes(idle.id, idle.agent, table, None, idle.terms, idle.kpis)
     write_json(tmp_path / "k.json", [result])
     (entry,) = json.loads((tmp_path / "k.json").read_text())
-    assert entry["figures"]["late_share"]["mean"] is None
+    assert entry["figures"]["lateness_share"]["mean"] is None
     assert summary([result])[0]["latency_ms"] is None

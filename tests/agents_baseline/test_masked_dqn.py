@@ -18,7 +18,7 @@ ROWS = 4
 
 
 class Corridor(gym.Env):
-    """Three actions, of which the mask allows those that ``legal`` says; every episode has four steps."""
+    """Three actions, of which the mask allows those that ``legal`` says; every episode has five steps."""
 
     observation_space = gym.spaces.Box(0, 1, (2,), np.float32)
     action_space = gym.spaces.Discrete(3)
@@ -42,8 +42,8 @@ class Corridor(gym.Env):
     def step(self, action):
         assert self.action_masks()[action]
         self.steps += 1
-        ended = self.steps == 4
-        obs = np.array([self.steps / 4, 1], np.float32)
+        ended = self.steps == 5
+        obs = np.array([self.steps / 5, 1], np.float32)
         return obs, 1.0, ended and not self.truncates, ended and self.truncates, self._info()
 
 
@@ -73,8 +73,8 @@ def test_training_on_dispatch_meets_no_illegal_action():
 def test_the_buffer_keeps_the_mask_of_the_state_that_follows(truncates):
     model = agent(corridor(truncates)).learn(80)
     buffer = model.replay_buffer
-    steps = np.rint(buffer.next_observations[: buffer.pos, :, 0] * 4).astype(int)
-    assert set(np.unique(steps)) == {1, 2, 3, 4}  # 4: the end, not the reset that follows it
+    steps = np.rint(buffer.next_observations[: buffer.pos, :, 0] * 5).astype(int)
+    assert set(np.unique(steps)) == {1, 2, 3, 4, 5}  # 5: the end, not the reset that follows it
     odd = steps % 2 == 1
     assert np.array_equal(buffer.next_masks[: buffer.pos, :, 1], odd)
     assert np.array_equal(buffer.next_masks[: buffer.pos, :, 2], ~odd)
@@ -107,10 +107,7 @@ def test_single_observations_and_no_masks_are_fine():
     action, _ = model.predict(np.zeros(2, np.float32), deterministic=True)
     assert action.shape == ()
     for only in range(3):
-        assert (
-            model.predict(np.zeros(2, np.float32), deterministic=True, action_masks=np.eye(3)[only])[0]
-            == only
-        )
+        assert model.predict(np.zeros(2, np.float32), deterministic=True, action_masks=np.eye(3)[only])[0] == only
 
 
 def test_saving_and_loading_keeps_the_policy(tmp_path):
@@ -140,6 +137,6 @@ def test_it_learns_which_legal_action_pays():
 
     env = to_sb3(gym.vector.SyncVectorEnv([Paying] * ROWS, autoreset_mode=AutoresetMode.SAME_STEP))
     model = agent(env, learning_rate=5e-3, gamma=0.0, exploration_fraction=0.5).learn(1500)
-    obs = np.array([[step / 4, 1] for step in range(4)], np.float32)
-    masks = np.tile([False, True, True], (4, 1))
-    assert model.predict(obs, deterministic=True, action_masks=masks)[0].tolist() == [2, 2, 2, 2]
+    obs = np.array([[step / 5, 1] for step in range(5)], np.float32)
+    masks = np.tile([False, True, True], (5, 1))
+    assert model.predict(obs, deterministic=True, action_masks=masks)[0].tolist() == [2] * 5

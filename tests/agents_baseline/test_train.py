@@ -51,15 +51,14 @@ def test_a_trained_agent_loads_and_acts(algo, tmp_path):
     assert agent.name == f"{algo} run"
     assert agent.uses_masks is (algo != "ppo")
     played = evaluate(ID, agent, range(4), latency=False)
-    assert (played.table["illegal_actions"] == 0).all() or algo == "ppo"
+    assert (played.table["illegal"] == 0).all() or algo == "ppo"
     again = evaluate(ID, load_agent(model, ID), range(4), latency=False, max_rows=3)
     np.testing.assert_array_equal(again.table["return"], played.table["return"])
 
 
 def test_the_same_call_gives_the_same_weights(tmp_path):
     first, second, other = (
-        weights(small("maskable_ppo", tmp_path / name, seed=seed))
-        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+        weights(small("maskable_ppo", tmp_path / name, seed=seed)) for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
@@ -145,9 +144,7 @@ def test_hyperparameters_are_shipped_and_known_to_the_algorithm(version, algo):
     kind = agents.algorithm_class(algo)
     known = inspect.signature((kind.__mro__[1] if algo == "dqn" else kind).__init__).parameters
     assert set(settings) - {"num_envs", "reward_scale"} <= set(known)
-    assert not any(
-        isinstance(value, str) for value in settings.values()
-    )  # 3e-4 without a point is a text in YAML
+    assert not any(isinstance(value, str) for value in settings.values())  # 3e-4 without a point is a text in YAML
 
 
 def test_hyperparameters_may_come_from_a_file(tmp_path):

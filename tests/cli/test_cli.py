@@ -39,24 +39,20 @@ def run(capsys, monkeypatch):
 @pytest.fixture
 def small_agents(monkeypatch):
     known = {"do_nothing": DoNothing, "random": Random}
-    monkeypatch.setattr(
-        "rlops.agents_baseline.agents.load_agent", lambda name, id, deterministic=True: known[name]()
-    )
+    monkeypatch.setattr("rlops.agents_baseline.agents.load_agent", lambda name, id, deterministic=True: known[name]())
 
 
 @pytest.fixture
 def settings(tmp_path):
     file = tmp_path / "h.yaml"
-    file.write_text(
-        "{n_steps: 50, batch_size: 100, n_epochs: 1, num_envs: 2, policy_kwargs: {net_arch: [8]}}"
-    )
+    file.write_text("{n_steps: 50, batch_size: 100, n_epochs: 1, num_envs: 2, policy_kwargs: {net_arch: [8]}}")
     return file
 
 
 def test_help_names_every_verb(run):
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("train", "evaluate", "demo", "describe", "golden"):
+    for verb in cli.VERBS:
         assert verb in out
 
 

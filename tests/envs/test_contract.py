@@ -204,9 +204,7 @@ def test_an_environment_pickles_in_the_middle_of_an_episode(id, make, make_vec):
     _, info = env.reset(seed=2)
     _, info = _walk(env, info, 30)
     other = pickle.loads(pickle.dumps(env))
-    np.testing.assert_array_equal(
-        _walk(env, info, 40, offset=30)[0], _walk(other, info, 40, offset=30)[0]
-    )
+    np.testing.assert_array_equal(_walk(env, info, 40, offset=30)[0], _walk(other, info, 40, offset=30)[0])
     envs = make_vec(id, 5)
     envs.reset(seed=0)
     twin = pickle.loads(pickle.dumps(envs))
@@ -311,7 +309,7 @@ def _story(make_vec, id, mode):
     obs, infos = envs.reset(seed=40)
     state = envs.unwrapped.state
     told = {(i, 0, 0): (0.0, obs[i].tobytes()) for i in range(2)}
-    for step in range(1100):
+    for _ in range(1100):
         before = [(int(e), int(s)) for e, s in zip(state["episode"], state["steps"], strict=True)]
         actions = np.array([chosen(infos["action_mask"][i], i, before[i][1]) for i in range(2)])
         obs, reward, terminated, truncated, infos = envs.step(actions)

@@ -121,10 +121,7 @@ def test_kilometres_agree_with_the_great_circle(lat, lon, north_km, east_km):
     point_lon = lon + math.degrees(east_km / EARTH_RADIUS_KM / math.cos(math.radians(lat)))
     x_km, y_km = Frame(True, (lat, lon), 9.0).km(np.array([point_lon]), np.array([point_lat]))
     a, b = math.radians(lat), math.radians(point_lat)
-    half = (
-        math.sin((b - a) / 2) ** 2
-        + math.cos(a) * math.cos(b) * math.sin(math.radians(point_lon - lon) / 2) ** 2
-    )
+    half = math.sin((b - a) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(math.radians(point_lon - lon) / 2) ** 2
     great_circle_km = 2.0 * EARTH_RADIUS_KM * math.asin(math.sqrt(half))
     assert np.hypot(x_km, y_km)[0] == pytest.approx(great_circle_km, rel=3e-3, abs=1e-6)
 
@@ -339,17 +336,11 @@ def test_parquet_of_texts_and_offsets_reads_the_same(tmp_path, native):
     pq = pytest.importorskip("pyarrow.parquet")
     rows = list(zip(FIRST, SECOND, THIRD, strict=True))
     columns = dict(zip(NATIVE, rows, strict=True))
-    pq.write_table(
-        pa.table({name: list(cells) for name, cells in columns.items()}), tmp_path / "texts.parquet"
-    )
-    np.testing.assert_array_equal(
-        read_trips(tmp_path / "texts.parquet").bookings, read_trips(native).bookings
-    )
+    pq.write_table(pa.table({name: list(cells) for name, cells in columns.items()}), tmp_path / "texts.parquet")
+    np.testing.assert_array_equal(read_trips(tmp_path / "texts.parquet").bookings, read_trips(native).bookings)
     zone = pa.timestamp("ns", tz="Europe/Zurich")
     times = {
-        name: pa.array([datetime.fromisoformat(t) for t in columns[name]], pa.timestamp("us")).cast(
-            pa.timestamp("ns")
-        )
+        name: pa.array([datetime.fromisoformat(t) for t in columns[name]], pa.timestamp("us")).cast(pa.timestamp("ns"))
         for name in NATIVE[:2]
     }
     import pyarrow.compute as pc
@@ -358,9 +349,7 @@ def test_parquet_of_texts_and_offsets_reads_the_same(tmp_path, native):
     numbers = {name: [float(c) for c in columns[name]] for name in NATIVE[2:6]}
     mixed = {**local, **numbers, "party": [2, 1, 3], "class": pa.array(columns["class"]).dictionary_encode()}
     pq.write_table(pa.table(mixed), tmp_path / "typed.parquet")
-    np.testing.assert_array_equal(
-        read_trips(tmp_path / "typed.parquet").bookings, read_trips(native).bookings
-    )
+    np.testing.assert_array_equal(read_trips(tmp_path / "typed.parquet").bookings, read_trips(native).bookings)
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
@@ -403,9 +392,8 @@ def test_everything_left_out_is_counted_and_told(tmp_path):
 
 
 def test_the_summary_tells_of_parties_that_the_nominal_vehicle_cannot_take(january):
-    assert (
-        f"note      {np.sum(january.bookings['ambulatory'] > 4)} need more than 4 seats: raise cap_amb"
-        in str(january)
+    assert f"note      {np.sum(january.bookings['ambulatory'] > 4)} need more than 4 seats: raise cap_amb" in str(
+        january
     )
 
 
@@ -443,8 +431,7 @@ def test_a_file_without_a_booking_that_fits_is_refused(refused):
     [
         (
             {"pickup_lat": "95.2"},
-            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got '95.2'. Correct "
-            "the row.",
+            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got '95.2'. Correct the row.",
         ),
         (
             {"dropoff_lon": "-180.5"},
@@ -453,18 +440,15 @@ def test_a_file_without_a_booking_that_fits_is_refused(refused):
         ),
         (
             {"pickup_lat": "north"},
-            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got 'north'. Correct "
-            "the row.",
+            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got 'north'. Correct the row.",
         ),
         (
             {"pickup_lat": "nan"},
-            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got 'nan'. Correct the "
-            "row.",
+            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got 'nan'. Correct the row.",
         ),
         (
             {"pickup_lat": ""},
-            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got ''. Correct the "
-            "row.",
+            "bad.csv, line 3, column pickup_lat: must be a latitude within [-90, 90], got ''. Correct the row.",
         ),
         (
             {"ready_time": "04/03/2024 10:05"},
@@ -489,13 +473,11 @@ def test_a_file_without_a_booking_that_fits_is_refused(refused):
         ),
         (
             {"party": "1.5"},
-            "bad.csv, line 3, column party: must be a whole number of at least 1, got '1.5'. Correct the "
-            "row.",
+            "bad.csv, line 3, column party: must be a whole number of at least 1, got '1.5'. Correct the row.",
         ),
         (
             {"class": "stretcher"},
-            "bad.csv, line 3, column class: must be ambulatory or wheelchair, got 'stretcher'. Correct the "
-            "row.",
+            "bad.csv, line 3, column class: must be ambulatory or wheelchair, got 'stretcher'. Correct the row.",
         ),
     ],
 )
@@ -513,9 +495,7 @@ def test_a_missing_column_is_named_with_the_nearest(refused):
         "columns={'request_time': 'Requested'}."
     )
     assert "there must be a column pickup_lon, got" in refused((*header[:3], "lon", *header[4:]), FIRST)
-    assert "there must be a column pickup_lat, got request_time." in refused(
-        ("request_time",), ("2024-03-04 07:30",)
-    )
+    assert "there must be a column pickup_lat, got request_time." in refused(("request_time",), ("2024-03-04 07:30",))
 
 
 def test_a_mapping_must_name_what_exists(tmp_path, native, refused):
@@ -614,9 +594,7 @@ def test_options_out_of_range_are_refused(native, option, message):
 
 @pytest.fixture(scope="module")
 def drawn(data) -> Demand:
-    return sample_od(
-        data / "dispatch" / "nyc_manhattan_od", trips=MAX_BOOKINGS, day_of_week=2, seed=range(40)
-    )
+    return sample_od(data / "dispatch" / "nyc_manhattan_od", trips=MAX_BOOKINGS, day_of_week=2, seed=range(40))
 
 
 def test_hours_of_drawn_days_are_those_of_the_table(data, drawn):
@@ -717,8 +695,7 @@ def test_data_from_takes_paths_demands_and_records(native):
         (
             "reveal_min",
             244.0 + 5.0,
-            "demand, record 1: earliest_min must be such that reveal_min <= earliest_min <= latest_min, got "
-            "245.0.",
+            "demand, record 1: earliest_min must be such that reveal_min <= earliest_min <= latest_min, got 245.0.",
         ),
     ],
 )

@@ -465,10 +465,7 @@ def test_of_several_instances_each_episode_takes_one_and_keeps_it():
 
 
 def test_an_instance_may_be_given_as_a_mapping_and_its_names_are_checked():
-    fields = {
-        name: getattr(small(), name)
-        for name in ("vehicles", "capacity", "x", "y", "service", "load", "latest")
-    }
+    fields = {name: getattr(small(), name) for name in ("vehicles", "capacity", "x", "y", "service", "load", "latest")}
     with pytest.raises(InvalidValue, match="lacks earliest"):
         data_from(fields)
     rows = data_from({**fields, "earliest": [0] * 5})

@@ -101,7 +101,7 @@ def test_unknown_ids_versions_and_agents_are_named():
     assert _message(lambda: Env("Dispatch", 9), UnknownName) == (
         "rlops/Dispatch has no version named 'v9'. It has: v0, v1, v2."
     )
-    assert _message(lambda: Env("Dispach", 0), UnknownName).startswith("rlops has no family named 'Dispach'. Did you mean")
+    assert _message(lambda: Env("Dispach", 0), UnknownName).startswith("rlops has no family named 'Dispach'. Did you")
 
 
 def test_bad_parameters_are_named(make, make_vec):
@@ -143,9 +143,7 @@ def test_bad_options_are_named(make, make_vec):
     assert _message(lambda: make_vec(V0, 2, autoreset_mode="never"), UnknownName).startswith(
         "rlops/Dispatch-v0 has no autoreset_mode named 'never'."
     )
-    assert _message(lambda: make_vec(V0, 0), InvalidValue) == (
-        "num_envs must be a whole number of at least 1, got 0."
-    )
+    assert _message(lambda: make_vec(V0, 0), InvalidValue) == ("num_envs must be a whole number of at least 1, got 0.")
     assert _message(lambda: make_vec(V0, 2, threads=0), InvalidValue) == (
         "threads must be None or a whole number of at least 1, got 0."
     )

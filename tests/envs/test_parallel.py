@@ -88,7 +88,7 @@ def test_an_episode_must_run_to_be_stepped(agents_id):
     env.reset(seed=0)
     while env.agents:
         env.step(idle)
-    with pytest.raises(EpisodeEnded, match="it has ended. Call reset"):
+    with pytest.raises(EpisodeEnded, match=r"it has ended\. Call reset"):
         env.step(idle)
 
 

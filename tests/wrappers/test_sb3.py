@@ -54,9 +54,7 @@ def one_thread():
 )
 def test_training_gives_the_weights_of_the_dummy_vec_env(algorithm, settings, steps):
     models = [
-        algorithm("MlpPolicy", env, seed=5, device="cpu", policy_kwargs={"net_arch": [16]}, **settings).learn(
-            steps
-        )
+        algorithm("MlpPolicy", env, seed=5, device="cpu", policy_kwargs={"net_arch": [16]}, **settings).learn(steps)
         for env in (adapted(), dummy())
     ]
     ours, theirs = (model.policy.state_dict() for model in models)
@@ -107,15 +105,11 @@ def test_steps_equal_those_of_the_dummy_vec_env():
             assert info.get("TimeLimit.truncated", False) == their_info["TimeLimit.truncated"]
             assert bool(info) == done
             if done:
-                np.testing.assert_array_equal(
-                    info["terminal_observation"], their_info["terminal_observation"]
-                )
+                np.testing.assert_array_equal(info["terminal_observation"], their_info["terminal_observation"])
                 assert info["kpis"] == their_info["kpis"]
                 assert info["reward_terms"] == their_info["reward_terms"]
         if step == 2 * EPISODE:
-            np.testing.assert_array_equal(
-                ours.reset_infos[1]["action_mask"], theirs.reset_infos[1]["action_mask"]
-            )
+            np.testing.assert_array_equal(ours.reset_infos[1]["action_mask"], theirs.reset_infos[1]["action_mask"])
 
 
 def test_an_ended_row_reports_the_statistics_of_a_monitor():
@@ -241,9 +235,7 @@ def test_scaled_rewards_leave_reported_returns_in_their_unit():
     plain.seed(4), scaled.seed(4)
     plain.reset(), scaled.reset()
     for _ in range(EPISODE):
-        (_, reward, _, infos), (_, small, _, small_infos) = (
-            env.step(np.array([0])) for env in (plain, scaled)
-        )
+        (_, reward, _, infos), (_, small, _, small_infos) = (env.step(np.array([0])) for env in (plain, scaled))
         np.testing.assert_allclose(small, reward * 0.01, rtol=1e-6)
         assert small.dtype == np.float32
     assert infos[0]["episode"]["r"] == small_infos[0]["episode"]["r"]

@@ -6,9 +6,7 @@ See the README of this folder for the story, the equations and the tables.
 from rlops.envs.contract import Family
 from rlops.envs.dispatch.versions import STATIC_V2, V0, V1, V2
 
-DISPATCH = Family(
-    "Dispatch", "A dispatcher assigns bookings of a day to the vehicles of a fleet.", (V0, V1, V2)
-)
+DISPATCH = Family("Dispatch", "A dispatcher assigns bookings of a day to the vehicles of a fleet.", (V0, V1, V2))
 DISPATCH_STATIC = Family(
     "DispatchStatic",
     "All requests are known in advance: the dial-a-ride and pickup-and-delivery problems with published optima.",

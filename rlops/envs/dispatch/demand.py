@@ -256,8 +256,7 @@ def _checked_file(path: str | os.PathLike[str], extensions: Sequence[str]) -> Pa
         raise InvalidFile(f"{file}: must be a file, got {got}. Check the path.")
     if not file.name.lower().endswith(tuple(extensions)):
         raise InvalidFile(
-            f"{file}: the name must end in {', '.join(extensions)}, got {file.name!r}. Convert or rename the "
-            "file."
+            f"{file}: the name must end in {', '.join(extensions)}, got {file.name!r}. Convert or rename the file."
         )
     return file
 
@@ -303,18 +302,14 @@ class _Table:
                     if row:
                         yield reader.line_num, row
         except UnicodeDecodeError as error:
-            raise InvalidFile(
-                f"{self.path}: must be UTF-8 text, got {error.reason}. Save it as UTF-8."
-            ) from None
+            raise InvalidFile(f"{self.path}: must be UTF-8 text, got {error.reason}. Save it as UTF-8.") from None
         except (csv.Error, EOFError, OSError, zlib.error) as error:
             raise InvalidFile(f"{self.path}: must be readable as CSV, got: {error}. Save it anew.") from None
 
     def _csv_header(self) -> list[str]:
         for _, row in self._rows_of_csv():
             if len(row) == 1 and (";" in row[0] or "\t" in row[0]):
-                raise InvalidFile(
-                    f"{self.path}, header: columns must be separated by commas, got {row[0]!r}."
-                )
+                raise InvalidFile(f"{self.path}, header: columns must be separated by commas, got {row[0]!r}.")
             return [name.strip() for name in row]
         raise InvalidFile(f"{self.path}: must have a header and at least one row, got an empty file.")
 
@@ -328,8 +323,7 @@ class _Table:
             for line, row in rows:
                 if len(row) != len(self.header):
                     raise InvalidFile(
-                        f"{self.path}, line {line}: must have {len(self.header)} fields as the header, got "
-                        f"{len(row)}."
+                        f"{self.path}, line {line}: must have {len(self.header)} fields as the header, got {len(row)}."
                     )
                 labels.append(line)
                 for values, i in zip(cells, index, strict=True):
@@ -395,9 +389,7 @@ class _Table:
         got = self.cells[column][i]
         shown = repr(got) if isinstance(got, str) else "nothing" if got != got else str(got)
         row = "row" if self.parquet else "line"
-        return InvalidFile(
-            f"{self.path}, {row} {self.labels[i]}, column {column}: must be {must}, got {shown}. {do}"
-        )
+        return InvalidFile(f"{self.path}, {row} {self.labels[i]}, column {column}: must be {must}, got {shown}. {do}")
 
     def check(self, right: np.ndarray, name: str, must: str, do: str = "Correct the row.") -> None:
         """Refuse the file at the first row that is not ``right``."""
@@ -431,9 +423,7 @@ class _Table:
         """Return a column as texts, whole numbers without a decimal point."""
         cells = self.cells[self.columns[name]]
         if not isinstance(cells, list):
-            cells = [
-                "" if v != v else str(v)[:10] if cells.dtype.kind == "M" else repr(float(v)) for v in cells
-            ]
+            cells = ["" if v != v else str(v)[:10] if cells.dtype.kind == "M" else repr(float(v)) for v in cells]
         return [text[:-2] if text.endswith(".0") else text for text in cells]
 
     def holds_numbers(self, name: str) -> bool:
@@ -453,9 +443,7 @@ class _Table:
             try:
                 if len(text) <= len("2019-01-15"):
                     raise ValueError
-                minutes[i] = (datetime.fromisoformat(text).replace(tzinfo=None) - _EPOCH) / timedelta(
-                    minutes=1
-                )
+                minutes[i] = (datetime.fromisoformat(text).replace(tzinfo=None) - _EPOCH) / timedelta(minutes=1)
             except ValueError:
                 raise self.refuse(i, name, must) from None
         return minutes
@@ -494,9 +482,7 @@ def _read_zones(path: str | os.PathLike[str]) -> _Zones:
     for n in table.chunks():
         x.append(table.numbers("lon" if degrees else "x_km", "a number"))
         y.append(table.numbers("lat" if degrees else "y_km", "a number"))
-        area.append(
-            table.numbers("area_km2", "an area in km2") if "area_km2" in table.columns else np.zeros(n)
-        )
+        area.append(table.numbers("area_km2", "an area in km2") if "area_km2" in table.columns else np.zeros(n))
         if "area_km2" in table.columns:
             table.check(area[-1] >= 0.0, "area_km2", "an area of at least 0 km2")
         for i, zone in enumerate(table.texts("zone_id")):
@@ -848,9 +834,7 @@ def _frame(trips: np.ndarray, degrees: bool, centre: tuple[float, float] | None,
     return Frame(degrees, (float(centre[0]), float(centre[1])), options.half_width_km, options.rotate_deg)
 
 
-def _bookings(
-    trips: np.ndarray, day: np.ndarray, ends: Sequence[np.ndarray], options: _Options
-) -> np.ndarray:
+def _bookings(trips: np.ndarray, day: np.ndarray, ends: Sequence[np.ndarray], options: _Options) -> np.ndarray:
     """Return trips as sorted records of dtype ``DATA``."""
     into = day * _DAY_MIN + 60.0 * options.start_hour
     rows = np.zeros(len(trips), DATA)
@@ -957,9 +941,7 @@ def read_trips(
         reader.leave_out(keep, long_enough, f"shorter than {1000 * LEAST_TRIP_KM:g} m")
     if not keep.any():
         reasons = "; ".join(f"{n} {reason}" for reason, n in reader.left_out.items())
-        raise InvalidFile(
-            f"{file}: at least one booking must fit, got {reader.rows} rows, left out: {reasons}."
-        )
+        raise InvalidFile(f"{file}: at least one booking must fit, got {reader.rows} rows, left out: {reasons}.")
     drawn = np.zeros(len(keep), np.bool_)
     drawn[np.flatnonzero(keep)[_thinned(day[keep], entities[keep], options, file, reader.day_name)]] = True
     reader.leave_out(keep, drawn, f"not drawn, sample_per_day is {sample_per_day}")
@@ -1035,15 +1017,9 @@ def _read_od(folder: str | os.PathLike[str], day_of_week: int | None) -> _TripTa
     index = {end: np.array([zones.index.get(z, -1) for z in od[end]]) for end in ("puzone", "dozone")}
     unknown = (index["puzone"] < 0) | (index["dozone"] < 0)
     if unknown.any() or not share.sum():
-        got = (
-            f"{int(unknown.sum())} rows with an unknown zone" if unknown.any() else "no trips from 06 to 18 h"
-        )
-        raise InvalidFile(
-            f"{path}: trips must be between zones of {_ZONES_FILE}, from 06 to 18 h, got {got}."
-        )
-    return _TripTable(
-        path, zones, share / share.sum(), od["hour"], index["puzone"], index["dozone"], od["n_trips"]
-    )
+        got = f"{int(unknown.sum())} rows with an unknown zone" if unknown.any() else "no trips from 06 to 18 h"
+        raise InvalidFile(f"{path}: trips must be between zones of {_ZONES_FILE}, from 06 to 18 h, got {got}.")
+    return _TripTable(path, zones, share / share.sum(), od["hour"], index["puzone"], index["dozone"], od["n_trips"])
 
 
 def _draw_trips(table: _TripTable, seed: int, entities: np.ndarray) -> np.ndarray:
@@ -1059,9 +1035,7 @@ def _draw_trips(table: _TripTable, seed: int, entities: np.ndarray) -> np.ndarra
         rows, pairs = quarter // 4 == hour, np.flatnonzero(table.hour == DAY_START_HOUR + hour)
         weight = np.cumsum(table.n_trips[pairs])
         if not len(pairs) or weight[-1] == 0:
-            raise InvalidFile(
-                f"{table.path}: hour {DAY_START_HOUR + hour} must have trips between zones, got none."
-            )
+            raise InvalidFile(f"{table.path}: hour {DAY_START_HOUR + hour} must have trips between zones, got none.")
         pair = pairs[np.searchsorted(weight / weight[-1], lot[rows])]
         for end, zone in (("pickup", table.pickup[pair]), ("dropoff", table.dropoff[pair])):
             trips[f"{end}_x"][rows], trips[f"{end}_y"][rows] = table.zones.x[zone], table.zones.y[zone]

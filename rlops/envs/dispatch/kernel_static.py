@@ -56,21 +56,15 @@ __all__ = ["DATA", "data_from"]
 CORDEAU = "Cordeau 2006, set a"
 
 PARAMETERS = (
-    Parameter(
-        "n_requests", "-", 16, 1, MAX_REQUESTS, "demand", f"{CORDEAU}: 16 (a2-16) ... 96", integer=True
-    ),
+    Parameter("n_requests", "-", 16, 1, MAX_REQUESTS, "demand", f"{CORDEAU}: 16 (a2-16) ... 96", integer=True),
     Parameter("vehicles", "-", 2, 1, MAX_VEHICLES, "physical", f"{CORDEAU}: 2 (a2-16) ... 8", integer=True),
     Parameter("capacity", "-", 3, 1, 9, "physical", f"{CORDEAU}: 3 places", integer=True),
-    Parameter(
-        "half_width_min", "min", 10, 5, 20, "demand", f"{CORDEAU}: coordinates within [-10, 10]^2, speed 1"
-    ),
+    Parameter("half_width_min", "min", 10, 5, 20, "demand", f"{CORDEAU}: coordinates within [-10, 10]^2, speed 1"),
     Parameter("horizon_min", "min", 480, 240, 1440, "demand", f"{CORDEAU}: 480 (a2-16), 240 ... 720"),
     Parameter("max_ride_min", "min", 30, 20, 90, "demand", f"{CORDEAU}: 30; other sets 45 and 90"),
     Parameter("service_min", "min", 3, 0, 10, "physical", f"{CORDEAU}: 3 at each stop; set R of 2003: 10"),
     Parameter("window_min", "min", 15, 5, 60, "demand", f"{CORDEAU}: 15"),
-    Parameter(
-        "miss_factor", "-", 2, 1, 10, "demand", "above 1, serving beats refusing (triangle inequality)"
-    ),
+    Parameter("miss_factor", "-", 2, 1, 10, "demand", "above 1, serving beats refusing (triangle inequality)"),
 )
 """Parameters. All but ``miss_factor`` describe the drawn instance and mean nothing where one is given."""
 
@@ -107,9 +101,7 @@ _VEHICLE = (
     Column("may_close", "-", 0, 1, "1 if closing the route is legal"),
 )
 _REQUEST = (
-    Column(
-        "pickup_x", "2 radius", -1, 1, "from the vehicle; like all columns of a request 0 if there is none"
-    ),
+    Column("pickup_x", "2 radius", -1, 1, "from the vehicle; like all columns of a request 0 if there is none"),
     Column("pickup_y", "2 radius", -1, 1, "from the vehicle"),
     Column("delivery_x", "2 radius", -1, 1, "from the vehicle"),
     Column("delivery_y", "2 radius", -1, 1, "from the vehicle"),
@@ -120,9 +112,7 @@ _REQUEST = (
     Column("places", "capacity", 0, 1, "places it takes"),
     Column("open", "-", 0, 1, "1 if nobody has picked it up"),
     Column("aboard", "-", 0, 1, "1 if it is on board"),
-    Column(
-        "ride_left", "horizon", -1, 1, "minutes of ride left if the pickup was not delayed; 0 if not on board"
-    ),
+    Column("ride_left", "horizon", -1, 1, "minutes of ride left if the pickup was not delayed; 0 if not on board"),
     Column("feasible", "-", 0, 1, "1 if its next stop is legal"),
 )
 REQUEST_COLUMNS = len(_REQUEST)
@@ -150,10 +140,12 @@ KPIS = (
     Column("cost_per_served", "distance", 0, np.inf, "cost / served; 0 if none is"),
     Column("mean_ride_min", "min", 0, np.inf, "ride time, from the end of boarding, over the served"),
     Column("longest_ride_min", "min", 0, np.inf, "longest ride time of the served"),
-    Column("illegal_actions", "-", 0, np.inf, "actions that the mask excluded"),
+    Column("illegal", "-", 0, np.inf, "actions that the mask excluded"),
 )
 INFO = ("illegal",)
 DATA_OPTION = "instance"
+RENDER = "rlops.envs.dispatch.render"
+RENDER_FPS = 4
 
 STATE = state_dtype(
     REWARD_TERMS,
@@ -221,9 +213,7 @@ def draw_request(p, s, i, attempt):
         s.earliest_min[j] = s.latest_min[j] - p.window_min
     else:
         first_min = max(0.0, out_min - p.window_min)
-        last_min = p.horizon_min - max(
-            FIRST_DROP_OFF_MIN, p.window_min, p.service_min + direct_min + home_min
-        )
+        last_min = p.horizon_min - max(FIRST_DROP_OFF_MIN, p.window_min, p.service_min + direct_min + home_min)
         s.earliest_min[i] = first_min + share * max(last_min - first_min, 0.0)
         s.latest_min[i] = s.earliest_min[i] + p.window_min
 
@@ -234,9 +224,7 @@ def planned(s, request):
     least, vehicle, at_pickup, at_delivery = math.inf, 0, 0, 0
     for v in range(s.vehicles):
         if v == 0 or s.plan_stops[v - 1] > 0:  # of several empty vehicles the first is enough
-            added, i, j = best_insertion(
-                s, s.routes[v], s.plan_stops[v], request, s.trial, s.begin_min, s.wait_min
-            )
+            added, i, j = best_insertion(s, s.routes[v], s.plan_stops[v], request, s.trial, s.begin_min, s.wait_min)
             if added < least:
                 least, vehicle, at_pickup, at_delivery = added, v, i, j
     if least == math.inf:

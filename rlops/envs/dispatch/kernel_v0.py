@@ -12,8 +12,10 @@ import numpy as np
 from numba import njit
 
 from rlops.envs.contract import Column, state_dtype
-from rlops.envs.dispatch.params import V0_PARAMETERS as PARAMETERS
+from rlops.envs.dispatch.params import V0_PARAMETERS
 from rlops.envs.draws import integer, stream_key, uniform
+
+PARAMETERS = V0_PARAMETERS
 
 DRIVERS = 10
 SLOTS = 20
@@ -61,11 +63,11 @@ KPIS = (
     Column("assigned", "-", 0, np.inf, "bookings that were assigned"),
     Column("expired", "-", 0, np.inf, "bookings whose window ended unassigned"),
     Column("completion_rate", "-", 0, 1, "assigned / arrived"),
-    Column("late_share", "-", 0, 1, "assigned with a pickup over 5 min after the window / assigned"),
+    Column("lateness_share", "-", 0, 1, "assigned with a pickup over 5 min after the window / assigned"),
     Column("late_or_missed_share", "-", 0, 1, "(late + not assigned) / arrived"),
     Column("mean_distance_km", "km", 0, np.inf, "from the driver to the pickup, over assigned bookings"),
     Column("reward_per_step", "-", -np.inf, np.inf, "return / steps"),
-    Column("illegal_actions", "-", 0, np.inf, "actions that the mask excluded"),
+    Column("illegal", "-", 0, np.inf, "actions that the mask excluded"),
 )
 INFO = ("illegal",)
 RENDER = "rlops.envs.dispatch.render"

@@ -67,6 +67,8 @@ from rlops.envs.dispatch.plan import (
 __all__ = ["DATA", "PARAMETERS", "REWARD_TERMS", "data_from"]
 
 DATA_OPTION = "demand"
+RENDER = "rlops.envs.dispatch.render"
+RENDER_FPS = 20
 
 STEP_MINUTES = 1.0
 EVENT_MAX_MIN = 5
@@ -247,7 +249,10 @@ def reset(p, s, d):
     draw_city(p, s, d)
     for b in range(s.n_bookings):
         s.row_of[b] = -1
-        s.centre_km[b] = math.hypot(s.pickup_x_km[b], s.pickup_y_km[b])
+        x_km, y_km = s.pickup_x_km[b], s.pickup_y_km[b]
+        s.centre_km[b] = math.sqrt(
+            x_km * x_km + y_km * y_km
+        )  # hypot differs between compiled and interpreted
     for k in range(K):
         s.slot[k] = -1
         s.row_booking[k] = -1
@@ -708,7 +713,8 @@ def observe_agent(p, s, d, a, out):
         for v in range(p.n_vehicles):
             if v == a or s.mode[v] == OFF:
                 continue
-            km = math.hypot(s.x_km[v] - s.x_km[a], s.y_km[v] - s.y_km[a])
+            east_km, north_km = s.x_km[v] - s.x_km[a], s.y_km[v] - s.y_km[a]
+            km = math.sqrt(east_km * east_km + north_km * north_km)
             if (km > seen_km or (km == seen_km and v > seen_v)) and km < next_km:
                 next_km, next_v = km, v
         if next_v < 0:

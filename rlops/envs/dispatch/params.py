@@ -54,30 +54,16 @@ V1_PARAMETERS = (
         "day of a table of bookings, after the last the first again; -1: drawn",
         integer=True,
     ),
-    Parameter(
-        "hotspot_share", "-", 0.5, 0, 0.9, "demand", f"{MANHATTAN}: 10 of 61 zones have 34 % of pickups"
-    ),
-    Parameter(
-        "hotspots", "-", 4, 1, 8, "demand", "assumption: hospitals and centres of a town", integer=True
-    ),
-    Parameter(
-        "directional_am", "-", 0.12, 0, 0.25, "demand", f"{MANHATTAN}: net flow 24 % (7-10 h), 12 % (15-18 h)"
-    ),
-    Parameter(
-        "prebook_share", "-", 0.70, 0, 1, "demand", "assumption: most paratransit trips are booked ahead"
-    ),
-    Parameter(
-        "lookahead_min", "min", 60, 0, 240, "demand", "assumption: prebooked trips show this long before"
-    ),
+    Parameter("hotspot_share", "-", 0.5, 0, 0.9, "demand", f"{MANHATTAN}: 10 of 61 zones have 34 % of pickups"),
+    Parameter("hotspots", "-", 4, 1, 8, "demand", "assumption: hospitals and centres of a town", integer=True),
+    Parameter("directional_am", "-", 0.12, 0, 0.25, "demand", f"{MANHATTAN}: net flow 24 % (7-10 h), 12 % (15-18 h)"),
+    Parameter("prebook_share", "-", 0.70, 0, 1, "demand", "assumption: most paratransit trips are booked ahead"),
+    Parameter("lookahead_min", "min", 60, 0, 240, "demand", "assumption: prebooked trips show this long before"),
     Parameter("wc_share", "-", 0.20, 0, 0.4, "demand", f"{CHATTANOOGA}: 0.199 of trips with a wheelchair"),
     Parameter("party2_share", "-", 0.12, 0, 0.3, "demand", f"{CHATTANOOGA}: 0.129 of trips with two riders"),
-    Parameter(
-        "no_show", "-", 0.04, 0, 0.12, "disturbance", "TCRP Synthesis 60, p. 9: average 4 %, high 12 %"
-    ),
+    Parameter("no_show", "-", 0.04, 0, 0.12, "disturbance", "TCRP Synthesis 60, p. 9: average 4 %, high 12 %"),
     Parameter("late_cancel", "-", 0.03, 0, 0.15, "disturbance", "assumption: somewhat rarer than no-shows"),
-    Parameter(
-        "patience_min", "min", 30, 10, 60, "demand", "FTA: a vehicle later than 30 min is a missed trip"
-    ),
+    Parameter("patience_min", "min", 30, 10, 60, "demand", "FTA: a vehicle later than 30 min is a missed trip"),
     Parameter("window_half_min", "min", 15, 10, 30, "demand", "ADA practice: pickup window of ±15 min"),
     # streets
     Parameter("area_half_width_km", "km", 8, 5, 9, "physical", f"{CHATTANOOGA}: fits a mean trip of 5.8 km"),
@@ -90,15 +76,9 @@ V1_PARAMETERS = (
         "physical",
         "Newell 1980: 1.2; Chicago taxi 1.17-1.35; Boscoe 2012: 1.42",
     ),
-    Parameter(
-        "base_speed_kmh", "km/h", 32, 22, 45, "physical", "mean of 06-18 h; Chicago taxi 27, suburbs faster"
-    ),
-    Parameter(
-        "traffic_day_sd", "-", 0.10, 0, 0.25, "noise", "assumption: sd of the day's log minutes per km"
-    ),
-    Parameter(
-        "congestion_rho", "-", 0.9, 0, 0.98, "noise", "assumption: AR(1) of log minutes per km, per 15 min"
-    ),
+    Parameter("base_speed_kmh", "km/h", 32, 22, 45, "physical", "mean of 06-18 h; Chicago taxi 27, suburbs faster"),
+    Parameter("traffic_day_sd", "-", 0.10, 0, 0.25, "noise", "assumption: sd of the day's log minutes per km"),
+    Parameter("congestion_rho", "-", 0.9, 0, 0.98, "noise", "assumption: AR(1) of log minutes per km, per 15 min"),
     Parameter("congestion_sd", "-", 0.05, 0, 0.15, "noise", "assumption: innovation of that AR(1)"),
     Parameter(
         "leg_noise_sd",
@@ -111,9 +91,7 @@ V1_PARAMETERS = (
     ),
     # stops
     Parameter("board_amb_min", "min", 2, 1, 5, "physical", "Cordeau 2006: 3 min; agencies plan 5 min"),
-    Parameter(
-        "board_wc_min", "min", 5, 3, 10, "physical", "Cordeau & Laporte 2003: 10 min; agencies plan 5 min"
-    ),
+    Parameter("board_wc_min", "min", 5, 3, 10, "physical", "Cordeau & Laporte 2003: 10 min; agencies plan 5 min"),
     Parameter("alight_amb_min", "min", 1.5, 0.5, 4, "physical", "assumption: three quarters of boarding"),
     Parameter("alight_wc_min", "min", 4, 2, 8, "physical", "assumption: four fifths of boarding"),
     Parameter("no_show_wait_min", "min", 5, 3, 10, "physical", "DREDF/FTA Topic Guide 6: five-minute wait"),
@@ -134,31 +112,21 @@ V1_PARAMETERS = (
     # Money. The bounds keep fare + miss above the dearest possible trip (25.5 km out and back, 30 min late,
     # 15 min of excess ride) in every corner, so refusing a booking never pays.
     Parameter("fare_usd", "$", 10, 10, 30, "physical", "assumption"),
-    Parameter(
-        "km_cost_usd", "$/km", 0.42, 0.10, 0.42, "physical", "IRS standard mileage rate 2024: 0.67 $/mile"
-    ),
-    Parameter(
-        "late_cost_usd_per_min", "$/min", 0.50, 0, 0.50, "physical", "assumption: 30 $/h of a rider's waiting"
-    ),
-    Parameter(
-        "ride_cost_usd_per_min", "$/min", 0.20, 0, 0.20, "physical", "assumption: 12 $/h of a rider's riding"
-    ),
+    Parameter("km_cost_usd", "$/km", 0.42, 0.10, 0.42, "physical", "IRS standard mileage rate 2024: 0.67 $/mile"),
+    Parameter("late_cost_usd_per_min", "$/min", 0.50, 0, 0.50, "physical", "assumption: 30 $/h of a rider's waiting"),
+    Parameter("ride_cost_usd_per_min", "$/min", 0.20, 0, 0.20, "physical", "assumption: 12 $/h of a rider's riding"),
     Parameter("miss_cost_usd", "$", 40, 40, 100, "physical", "assumption: a taxi sent instead"),
 )
 """Parameters of v1; v2 has them too."""
 
 PARAMETERS = (
     *V1_PARAMETERS,
-    Parameter(
-        "breakdown_per_km", "1/km", 1.8e-5, 0, 2e-3, "disturbance", "BTS Table 4-24: 1.6-1.9 per 100 000 km"
-    ),
+    Parameter("breakdown_per_km", "1/km", 1.8e-5, 0, 2e-3, "disturbance", "BTS Table 4-24: 1.6-1.9 per 100 000 km"),
     Parameter("repair_min", "min", 120, 60, 180, "disturbance", "assumption"),
     Parameter("shift_min", "min", 600, 480, 720, "physical", "agency practice: runs of 600 min"),
     Parameter("break_min", "min", 30, 0, 60, "physical", "agency practice"),
     Parameter("ev_share", "-", 0, 0, 1, "physical", "off by default: 100-150 km a day does not bind"),
-    Parameter(
-        "ev_range_km", "km", 400, 160, 450, "physical", "NREL/Columbus Yellow Cab: 100- and 250-mile vehicles"
-    ),
+    Parameter("ev_range_km", "km", 400, 160, 450, "physical", "NREL/Columbus Yellow Cab: 100- and 250-mile vehicles"),
     Parameter("ev_charge_kw", "kW", 50, 22, 150, "physical", "assumption: public chargers"),
     # options
     Parameter(

@@ -1,7 +1,7 @@
 """Pictures of Dispatch: a map with vehicles, plans and waiting riders, the clock, key figures and the fleet.
 
-Everything is drawn at twice its size and averaged down, so that edges are smooth; sizes below are in pixels of the
-finished picture. The same state always makes the same picture.
+Everything is drawn at twice its size and averaged down, so that edges are smooth; sizes below are in pixels
+of the finished picture. The same state always makes the same picture.
 """
 
 from __future__ import annotations
@@ -127,7 +127,13 @@ class _Pen:
         self._draw.line(xy, colour, round(_FINER * width), joint)
 
     def disc(
-        self, x: float, y: float, r: float, colour: Colour | None, rim: Colour | None = None, width: float = 1.0
+        self,
+        x: float,
+        y: float,
+        r: float,
+        colour: Colour | None,
+        rim: Colour | None = None,
+        width: float = 1.0,
     ) -> None:
         """Draw a disc, filled if it has a colour, with a rim if that has one."""
         x, y, r = _FINER * x, _FINER * y, _FINER * r
@@ -158,7 +164,7 @@ def _font(size: float) -> Any:
 
 @lru_cache(maxsize=1024)
 def _glyphs(text: str, size: float, anchor: str) -> tuple[Image.Image, int, int]:
-    """Return a text as a mask, and where its corner is from the anchor; most texts come again in every picture."""
+    """Return a text as a mask, and where its corner is from the anchor; most texts come again and again."""
     left, top, right, bottom = _font(size).getbbox(text, anchor=anchor)
     left, top = math.floor(left), math.floor(top)
     mask = Image.new("L", (max(1, math.ceil(right) - left), max(1, math.ceil(bottom) - top)))
@@ -176,7 +182,7 @@ def _mixed(colour: Colour, share: float, ground: Colour = CARD) -> Colour:
 
 
 def map_xy(half_width_km: float, x_km: float, y_km: float) -> tuple[float, float]:
-    """Return where a point of the area is in the picture [px]; points far outside are moved to the map's edge."""
+    """Return where a point is in the picture [px]; points outside the map are moved to its edge."""
     px_per_km = 0.5 * _MAP_SHARE * _MAP / half_width_km
     limit = 0.5 * _MAP - 8.0
     middle = _MARGIN + 0.5 * _MAP
@@ -395,7 +401,14 @@ def _draw_fleet_line(pen: _Pen, shown: Scene, vehicle: Vehicle, number: str, y: 
     off = vehicle.mode == OFF_SHIFT
     pen.disc(_LEFT + 7, y, r, colour)
     pen.text(_LEFT + 7, y + 0.5, number, min(9.0, 1.3 * r), CARD, "mm")
-    pen.text(_LEFT + 21, y, vehicle.doing or MODE_NAMES[vehicle.mode], min(11.0, height), FAINT_INK if off else INK, "lm")
+    pen.text(
+        _LEFT + 21,
+        y,
+        vehicle.doing or MODE_NAMES[vehicle.mode],
+        min(11.0, height),
+        FAINT_INK if off else INK,
+        "lm",
+    )
     pitch = min(6.0, 72.0 / max(1, sum(shown.places)))
     if not off:
         _draw_riders(pen, _LEFT + 99, y, pitch, vehicle, shown.places, MODE_COLOURS[WITH_RIDERS])

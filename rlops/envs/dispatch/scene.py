@@ -1,7 +1,7 @@
 """What a picture of Dispatch shows: the state of any of its versions in one form, and no drawing.
 
 Kilometres count east and north from the centre, minutes from the start of the version's day. A scene may show
-what a dispatcher does not know yet, such as where on its leg a vehicle truly is; it is for people, not for policies.
+what a dispatcher does not know, such as where on its leg a vehicle truly is; it is for people, not policies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PICKUP, DROPOFF, DEPOT = range(3)
 """Kind of a stop."""
 
 EARLY, DUE, LATE, MISSED, SERVED = range(5)
-"""A booking on the map: its window is to come, is open, is over; it was given up, it was served a moment ago."""
+"""A booking: its window is to come, is open, is over; it was given up, it was served a moment ago."""
 DAY_MARKS = ((EARLY, "rider early"), (DUE, "rider waiting"), (LATE, "late, or will be"), (MISSED, "missed"))
 
 RECENT_MIN = 10.0
@@ -34,7 +34,7 @@ _EPS_MIN = 1e-6
 
 @dataclass(frozen=True)
 class Stop:
-    """A stop of a plan. ``begin_min`` is when its service is expected to begin; ``late``: after its window."""
+    """A stop of a plan. ``begin_min``: when its service should begin; ``late``: that is after its window."""
 
     kind: int
     x_km: float
@@ -150,9 +150,7 @@ def _title(kernel: ModuleType) -> str:
 # --- v1 and v2 ------------------------------------------------------------------------------------------
 
 
-def _day(
-    kernel: ModuleType, p: Any, s: Any, d: Any, fleet: tuple[Vehicle, ...], figures: tuple[Figure, ...]
-) -> Scene:
+def _day(kernel: ModuleType, p: Any, s: Any, d: Any, fleet: tuple[Vehicle, ...], figures: tuple[Figure, ...]) -> Scene:
     half_width_km = float(p["area_half_width_km"])
     spots = city.HOT_SPOTS[: int(p["hotspots"])] * half_width_km
     has_spots = len(d) == 0 and p["hotspot_share"] > 0
@@ -229,7 +227,13 @@ def _pooling_vehicle(s: Any, v: int) -> Vehicle:
         )
     )
     return Vehicle(
-        x_km, y_km, shown, int(s["onboard_amb"][v]), int(s["onboard_wc"][v]), stops, float(s["believed_min"][v])
+        x_km,
+        y_km,
+        shown,
+        int(s["onboard_amb"][v]),
+        int(s["onboard_wc"][v]),
+        stops,
+        float(s["believed_min"][v]),
     )
 
 
@@ -289,7 +293,7 @@ def lateness_min(s: Any) -> np.ndarray:
     known = slice(0, int(s["next_booking"]))
     if "lateness_min" in s.dtype.names:  # a breakdown has moved the window; what was charged stays
         return np.where(np.isnan(s["picked_min"][known]), math.nan, s["lateness_min"][known])
-    return np.maximum(boarding_begin_min(s) - s["latest_min"][known], 0.0)
+    return np.asarray(np.maximum(boarding_begin_min(s) - s["latest_min"][known], 0.0))
 
 
 def _day_figures(
@@ -385,7 +389,7 @@ def _historical(kernel: Any, p: Any, s: Any) -> Scene:
         day_min=kernel.DAY_MIN,
         quarter_min=quarter_min,
         expected_kmh=kmh,
-        true_kmh=kmh,
+        true_kmh=(),
         vehicles=drivers,
         places=(kernel.MAX_LOAD, 0),
         bookings=tuple(Booking(*row) for row in zip(conditions, *ends, strict=True)),

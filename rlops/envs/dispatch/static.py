@@ -121,9 +121,7 @@ def _read_only(instance: Instance, name: str, value: Any) -> np.ndarray:
             f"got shape {given.shape}{'' if np.isfinite(given).all() else ' with a value that is not'}."
         )
     if whole and (given != np.floor(given)).any():
-        raise InvalidValue(
-            f"{instance.name}: {name} must be whole numbers, got {given[given != np.floor(given)][0]}."
-        )
+        raise InvalidValue(f"{instance.name}: {name} must be whole numbers, got {given[given != np.floor(given)][0]}.")
     array = given.astype(np.int64) if whole else given
     array.setflags(write=False)
     return array
@@ -341,8 +339,7 @@ def read_li_lim(path: str | Path) -> Instance:
     for k, partner in zip(pickups, deliveries, strict=True):
         if not 0 < partner < len(table) or table[partner, 7] != k:
             raise InvalidFile(
-                f"{path}, row {rows[1 + k][0]}, column delivery: must be a node whose pickup is {k}, "
-                f"got {partner}."
+                f"{path}, row {rows[1 + k][0]}, column delivery: must be a node whose pickup is {k}, got {partner}."
             )
     order = [0, *pickups, *deliveries]
     if sorted(order) != list(range(len(table))):
@@ -416,8 +413,7 @@ def route_cost(instance: Instance, routes: Iterable[Sequence[int]]) -> float:
     for route in routes:
         tour = [0, *route, 0]
         total += sum(
-            math.hypot(instance.x[a] - instance.x[b], instance.y[a] - instance.y[b])
-            for a, b in pairwise(tour)
+            math.hypot(instance.x[a] - instance.x[b], instance.y[a] - instance.y[b]) for a, b in pairwise(tour)
         )
     return total
 
@@ -431,8 +427,7 @@ def check_solution(instance: Instance, routes: Sequence[Sequence[int]]) -> float
     used = [route for route in routes if len(route)]
     if len(used) > instance.vehicles:
         raise InvalidValue(
-            f"{instance.name}: number of vehicles: at most {instance.vehicles} routes may have stops, "
-            f"got {len(used)}."
+            f"{instance.name}: number of vehicles: at most {instance.vehicles} routes may have stops, got {len(used)}."
         )
     _check_served_once(instance, routes)
     for number, route in enumerate(routes, 1):
@@ -450,19 +445,13 @@ def _check_served_once(instance: Instance, routes: Sequence[Sequence[int]]) -> N
     for number, route in enumerate(routes, 1):
         for stop, node in enumerate(route, 1):
             if not 1 <= node <= 2 * instance.requests or node != int(node):
-                raise _broken(
-                    instance, number, stop, node, f"nodes: must be one of 1 ... {2 * instance.requests}."
-                )
+                raise _broken(instance, number, stop, node, f"nodes: must be one of 1 ... {2 * instance.requests}.")
             if node in seen:
-                raise _broken(
-                    instance, number, stop, node, f"served once: already a stop of route {seen[node]}."
-                )
+                raise _broken(instance, number, stop, node, f"served once: already a stop of route {seen[node]}.")
             seen[node] = number
     for node in range(1, 2 * instance.requests + 1):
         if node not in seen:
-            raise InvalidValue(
-                f"{instance.name}: served once: node {node} must be a stop of a route, but is on none."
-            )
+            raise InvalidValue(f"{instance.name}: served once: node {node} must be a stop of a route, but is on none.")
 
 
 def _check_order(instance: Instance, number: int, route: Sequence[int]) -> None:
@@ -475,9 +464,7 @@ def _check_order(instance: Instance, number: int, route: Sequence[int]) -> None:
         if partner not in route:
             raise _broken(instance, number, stop, node, f"pairing: node {partner} must be on the same route.")
         if node > n and partner in route[stop:]:
-            raise _broken(
-                instance, number, stop, node, f"precedence: its pickup (node {partner}) must come before."
-            )
+            raise _broken(instance, number, stop, node, f"precedence: its pickup (node {partner}) must come before.")
         taken += int(instance.load[node])
         if taken > instance.capacity:
             raise _broken(
@@ -497,9 +484,7 @@ def _check_times(instance: Instance, number: int, route: Sequence[int]) -> None:
     for k, node in enumerate([0, *route, 0]):
         latest_min = instance.latest[node]
         if begin_min[k] > latest_min + TOLERANCE_MIN:
-            rule = (
-                f"window: service must begin by {latest_min:.6g} min, {begin_min[k]:.6g} min is the earliest."
-            )
+            rule = f"window: service must begin by {latest_min:.6g} min, {begin_min[k]:.6g} min is the earliest."
             raise _broken(instance, number, k, node, rule)
     duration_min = begin_min[len(route) + 1] - begin_min[0]
     if duration_min > instance.max_route_min + TOLERANCE_MIN:
@@ -592,10 +577,7 @@ def _inserted(instance: Instance, k: int) -> Routes:
     routes = np.zeros((instance.vehicles, PLACES), np.int16)
     stops = np.zeros(instance.vehicles, np.int64)
     _construct(_records(instance), k, routes, stops)
-    nodes = [
-        [_node(instance.requests, int(place)) for place in routes[v, 1 : stops[v] + 1]]
-        for v in range(len(stops))
-    ]
+    nodes = [[_node(instance.requests, int(place)) for place in routes[v, 1 : stops[v] + 1]] for v in range(len(stops))]
     return [route for route in nodes if route]
 
 
