@@ -45,7 +45,11 @@ golden: $(READY) ## record the golden files that are missing; a recorded one is 
 	$(BIN)/python -m rlops.cli golden record
 
 bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet machine)
-	$(BENCH)/bin/python benchmarks/peers.py
+	$(BENCH)/bin/python -m benchmarks.faces
+	$(BIN)/python -m benchmarks.dispatch
+	$(BIN)/python -m benchmarks.kernel_c
+	$(BIN)/python -m benchmarks.ppo
+	$(BIN)/python -m benchmarks.startup
 
 $(BENCH)/.ready: benchmarks/requirements.txt benchmarks/install_pufferlib.sh
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

@@ -80,7 +80,9 @@ def timed(
     return rate
 
 
-def vector_side(version: int, rows: int, saved: np.ndarray, threads: int = 1, **kwargs: Any) -> Callable[[float], float]:
+def vector_side(
+    version: int, rows: int, saved: np.ndarray, threads: int = 1, **kwargs: Any
+) -> Callable[[float], float]:
     """Return the vector face as a side."""
     choose = kwargs.pop("choose", pick)
     env = VectorEnv("Dispatch", version, rows, threads=threads, **kwargs)
@@ -168,7 +170,11 @@ def measured_growth(rounds: int, seconds: float) -> dict[str, Any]:
             sides[name] = vector_side(2, V2_ROWS, saved, params=params, copy=False, choose=choose)
     rates: Rates = interleaved(sides, rounds, seconds)
     return {
-        name: {"steps_per_s": median(rates, name), "us_per_step": 1e6 / median(rates, name), "filled_slots": open_slots[name]}
+        name: {
+            "steps_per_s": median(rates, name),
+            "us_per_step": 1e6 / median(rates, name),
+            "filled_slots": open_slots[name],
+        }
         for name in rates
     }
 
@@ -184,7 +190,10 @@ def main() -> None:
         [
             (
                 f"{version} {rows}",
-                *(per_second(one["steps_per_s"][s]) if s in one["steps_per_s"] else "-" for s in ("vector face", *peers)),
+                *(
+                    per_second(one["steps_per_s"][s]) if s in one["steps_per_s"] else "-"
+                    for s in ("vector face", *peers)
+                ),
                 *(f"{one['ratios'][s]:.1f}x" if s in one["ratios"] else "-" for s in peers),
             )
             for version, sizes in versions.items()

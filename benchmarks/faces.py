@@ -1,8 +1,8 @@
 """CartPole through the faces of rlops against EnvPool, PufferLib's C, and Gymnasium's array and sync environments.
 
 The kernel (``cartpole.py``) is so light that what is measured is mostly the way from ``step`` to compiled code and
-back. Every side gets the same random actions, made beforehand; Gymnasium and EnvPool return new arrays, as the vector face
-with ``copy=True`` does; PufferLib returns its own buffers, as the vector face with ``copy=False`` does.
+back. Every side gets the same random actions, made beforehand; Gymnasium and EnvPool return new arrays, as the vector
+face with ``copy=True`` does; PufferLib returns its own buffers, as the vector face with ``copy=False`` does.
 
 Run ``make bench``, or ``python -m benchmarks.faces`` from the root of the repository in an environment that has
 ``benchmarks/requirements.txt``. Peers that are not installed are left out.

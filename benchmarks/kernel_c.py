@@ -32,20 +32,34 @@ ROWS = (64, 1024)
 CHECKED_ROWS, CHECKED_STEPS = 16, 6000
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-std=gnu11", "-shared", "-fPIC", "-Wall")
 SOURCE = Path(__file__).with_name("dispatch_v1.c")
-C_TYPES = {"f8": "double", "f4": "float", "i8": "int64_t", "u8": "uint64_t", "i4": "int32_t", "i1": "int8_t", "b1": "uint8_t"}
+C_TYPES = {
+    "f8": "double",
+    "f4": "float",
+    "i8": "int64_t",
+    "u8": "uint64_t",
+    "i4": "int32_t",
+    "i1": "int8_t",
+    "b1": "uint8_t",
+}
 
 INTEGERS = {
-    kernel: "VEHICLES SLOTS PAIRS ADVANCE ACTION OFF IDLE HOLDING TO_PICKUP AT_PICKUP RIDING ALIGHTING VOID FARE DISTANCE "
-    "LATENESS EXCESS_RIDE MISS RECENT_MIN PICKUP_X PICKUP_Y EARLIEST LATEST EXPIRES AMBULATORY WHEELCHAIR SLOT_ROWS "
-    "_AT_FLEET _AT_MODE _AT_SLOTS _AT_TIMES _AT_FILLED _AT_ETA _AT_LATE _FREE_IN _WIDTH",
-    city: "MAX_BOOKINGS QUARTERS ZONES HIDDEN OPEN ASSIGNED ONBOARD DONE MISSED NO_SHOW CANCELLED DEMAND_DAY TRAFFIC_DAY "
-    "CONGESTION COUNT ASKED PREBOOKED LENGTH HEADING HOT HOT_SPOT ANCHOR_X ANCHOR_Y DIRECTED SWAPPED COMPANION BOARD ALIGHT "
-    "NO_SHOWS CANCELS CANCEL_TIME LEG_NOISE _HOURS _PER_HOUR _HEADINGS",
+    kernel: """
+        VEHICLES SLOTS PAIRS ADVANCE ACTION RECENT_MIN SLOT_ROWS
+        OFF IDLE HOLDING TO_PICKUP AT_PICKUP RIDING ALIGHTING VOID FARE DISTANCE LATENESS EXCESS_RIDE MISS
+        PICKUP_X PICKUP_Y EARLIEST LATEST EXPIRES AMBULATORY WHEELCHAIR
+        _AT_FLEET _AT_MODE _AT_SLOTS _AT_TIMES _AT_FILLED _AT_ETA _AT_LATE _FREE_IN _WIDTH""",
+    city: """
+        MAX_BOOKINGS QUARTERS ZONES HIDDEN OPEN ASSIGNED ONBOARD DONE MISSED NO_SHOW CANCELLED
+        DEMAND_DAY TRAFFIC_DAY CONGESTION COUNT ASKED PREBOOKED LENGTH HEADING HOT HOT_SPOT ANCHOR_X ANCHOR_Y
+        DIRECTED SWAPPED COMPANION BOARD ALIGHT NO_SHOWS CANCELS CANCEL_TIME LEG_NOISE _HOURS _PER_HOUR _HEADINGS""",
 }
 NUMBERS = {
-    kernel: "LATE_CAP_MIN PACE_WEIGHT PACE_LEAST_MIN _PER_WINDOW_MIN _PER_HOUR_MIN _PER_LATE_MIN _PER_OPEN _PER_FLEET_KM "
-    "_PER_MISSED _PER_PLACE",
-    city: "HORIZON_MIN END_MIN QUARTER_MIN HOT_SPOT_SD_KM BOARD_CV_AMB BOARD_CV_WC LATE_CANCEL_MIN MAX_DEMAND_PER_DAY",
+    kernel: """
+        LATE_CAP_MIN PACE_WEIGHT PACE_LEAST_MIN _PER_WINDOW_MIN _PER_HOUR_MIN _PER_LATE_MIN _PER_OPEN
+        _PER_FLEET_KM _PER_MISSED _PER_PLACE""",
+    city: """
+        HORIZON_MIN END_MIN QUARTER_MIN HOT_SPOT_SD_KM BOARD_CV_AMB BOARD_CV_WC LATE_CANCEL_MIN
+        MAX_DEMAND_PER_DAY""",
 }
 TABLES = {
     kernel: "_CLOCK_SIN _CLOCK_COS",
@@ -57,7 +71,8 @@ Step = Callable[[Batch, np.ndarray], int]
 
 def struct(name: str, dtype: np.dtype) -> str:
     """Return a record dtype as a C struct, with assertions that every field lies where NumPy puts it."""
-    assert dtype.names is not None and dtype.fields is not None
+    assert dtype.names is not None
+    assert dtype.fields is not None
     fields, checks = [], []
     for field in dtype.names:
         kind, offset = dtype.fields[field][:2]
@@ -130,7 +145,10 @@ def differences(c: Step) -> list[str]:
         codes = [step(batch, actions) for batch, step in sides]
         ended += codes[0]
         (a, _), (b, _) = sides
-        pairs = {name: (getattr(a.out, name), getattr(b.out, name)) for name in ("obs", "mask", "reward", "terminated", "truncated")}
+        pairs = {
+            name: (getattr(a.out, name), getattr(b.out, name))
+            for name in ("obs", "mask", "reward", "terminated", "truncated")
+        }
         pairs["state"] = (a._raw, b._raw)
         found = [name for name, (x, y) in pairs.items() if x.tobytes() != y.tobytes()]
         if found or codes[0] != codes[1]:

@@ -1,4 +1,4 @@
-"""PPO of Stable-Baselines3 end to end on Dispatch-v0 and v1: frames per second, and the environment's share of the time.
+"""PPO of Stable-Baselines3 end to end on Dispatch-v0 and v1: frames per second, and the environment's share of it.
 
 The same algorithm with the same hyperparameters trains once through ``rlops.wrappers.to_sb3`` over the vector face and
 once through SB3's ``DummyVecEnv`` over the single face. One round of a side is one roll-out with its updates; the time
@@ -94,7 +94,9 @@ def main() -> None:
                 "vector face": training(vector_face(version, settings["num_envs"]), settings),
                 "DummyVecEnv": training(one_by_one(version, settings["num_envs"]), settings),
             }
-            rates = interleaved({side: one.rollouts for side, one in trainings.items()}, options.rounds, options.seconds)
+            rates = interleaved(
+                {side: one.rollouts for side, one in trainings.items()}, options.rounds, options.seconds
+            )
             share = {side: statistics.median(one.shares[1:]) for side, one in trainings.items()}
             gain = ratio(rates, "vector face", "DummyVecEnv")
             fps = {side: median(rates, side) for side in rates}

@@ -1,7 +1,7 @@
 """How long a fresh process takes: ``import rlops``, and the first steps of Dispatch-v2 with compiled code on disk.
 
-Each figure is the median over fresh processes, timed inside them from their first statement. The interpreter's own start
-is not part of it. One process before the measurement compiles, so that the others find the code.
+Each figure is the median over fresh processes, timed inside them from their first statement. The interpreter's own
+start is not part of it. One process before the measurement compiles, so that the others find the code.
 
 Run ``python -m benchmarks.startup`` from the root of the repository.
 """

@@ -316,7 +316,7 @@ class Batch:
 
     def kpis(self, rows: np.ndarray) -> np.ndarray:
         """Return the key figures, ``(n, len(KPIS))``, written for ``rows`` (n,) bool and NaN elsewhere."""
-        return self._written(self._verbs.kpis, width(getattr(self.kernel, "KPIS", ())), rows)
+        return self._written(self._verbs.kpis, len(getattr(self.kernel, "KPIS", ())), rows)
 
     def context(self) -> np.ndarray:
         """Return the hidden context of every row, ``(n, width(CONTEXT))``."""

@@ -586,8 +586,11 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
-        """Start an episode; ``seed`` and ``options`` are those of the single face."""
-        keep = self._apply_reset_options(options, np.ones(1, np.bool_), [])
+        """Start an episode; ``seed`` and ``options`` are those of the single face.
+
+        The option ``options`` means nothing: PettingZoo's own API test passes it.
+        """
+        keep = self._apply_reset_options(options, np.ones(1, np.bool_), ["options"])
         if seed is not None:
             self._batch.seed(np.array([0]), [seed])
         elif not self._batch.started[0]:

@@ -310,8 +310,9 @@ def test_the_last_solution_stays_in_force_when_there_is_no_new_one():
         obs, *_ = envs.step(agent.actions(envs, obs, envs.action_masks()))
     s, mask = envs.state[0], envs.action_masks()[0]
     slot = next(k for k in range(16) if mask[16 * k : 16 * k + 16].sum() > 1)
-    b, dear = int(s["slot"][slot]), np.flatnonzero(mask[16 * slot : 16 * slot + 16])
-    dear = int(dear[np.argmax(s["pair_usd"][s["row_of"][b], dear])])
+    b, legal = int(s["slot"][slot]), np.flatnonzero(mask[16 * slot : 16 * slot + 16])
+    cheapest = np.argmin(s["pair_usd"][s["row_of"][b], legal])
+    dear = int(legal[cheapest - 1])  # any other
     rolling = RollingHorizon(limit_s=0.01, solver=GuardedSolver(NOTHING, start_s=30.0))
     kept = rolling_horizon.Intention(int(s["key"]), vehicle={b: (dear, float(s["now_min"]))})
     rolling._intentions[0] = kept

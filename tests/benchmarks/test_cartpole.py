@@ -13,14 +13,13 @@ from benchmarks.cartpole import CARTPOLE
 from rlops.envs.contract import parameter_dtype
 from rlops.envs.faces import Env, VectorEnv
 
-
 SCALE = np.maximum(1.0, [2.4, 3.0, 0.21, 3.0])
 
 
 def drift_of_one_step(env, before, action, after):
     """Return how far our step is from Gymnasium's of the same state [scale], and whether it ends the episode."""
     env.state, env.steps_beyond_terminated = before.astype(np.float64), None
-    expected, _, terminated, _, _ = env.step(action)
+    _expected, _, terminated, _, _ = env.step(action)
     assert env.state is not None
     return float((np.abs(after - np.asarray(env.state)) / SCALE).max()), terminated
 

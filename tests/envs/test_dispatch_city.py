@@ -201,9 +201,7 @@ def test_counts_of_an_hour_are_poisson_and_a_day_factor_spreads_the_day():
     assert n.std() == pytest.approx(math.sqrt(184 + (0.13 * 184) ** 2), rel=0.06)
 
 
-@pytest.mark.parametrize(
-    ("profile", "median_km", "log_sd"), [("paratransit", 4.375, 0.825), ("nyc", 2.886, 0.90)]
-)
+@pytest.mark.parametrize(("profile", "median_km", "log_sd"), [("paratransit", 4.375, 0.825), ("nyc", 2.886, 0.90)])
 def test_trip_lengths_have_the_median_and_spread_of_the_source(profile, median_km, log_sd):
     _, state = _days(demand_profile=profile)
     km = _trip_km(state)
@@ -284,9 +282,7 @@ def test_every_booking_is_well_formed(seed, profile, half_km, window, lookahead,
     assert (reveal <= earliest).all()
     assert (reveal < city.HORIZON_MIN).all()
     assert latest - earliest == pytest.approx(2 * window, abs=window + 1e-9)
-    assert reveal[prebooked] == pytest.approx(
-        np.maximum(0, latest[prebooked] - 2 * window - lookahead), abs=1e-9
-    )
+    assert reveal[prebooked] == pytest.approx(np.maximum(0, latest[prebooked] - 2 * window - lookahead), abs=1e-9)
     np.testing.assert_array_equal(reveal[~prebooked], earliest[~prebooked])
     assert (cancel[~prebooked] >= reveal[~prebooked]).all()
     assert (_of(state, "direct_min") > 0).all()

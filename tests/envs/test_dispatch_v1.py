@@ -74,11 +74,7 @@ def _audit(s):
         count[s.status[b]] += 1
         if (s.status[b] == city.HIDDEN) != (b >= s.next_booking) and not s.truncated:
             wrong |= STATUS
-    if (
-        count[city.DONE] != s.completed
-        or count[city.MISSED] != s.missed
-        or count[city.CANCELLED] != s.cancelled
-    ):
+    if count[city.DONE] != s.completed or count[city.MISSED] != s.missed or count[city.CANCELLED] != s.cancelled:
         wrong |= TOTALS
     if count[city.DONE :].sum() != s.n_resolved or count[city.NO_SHOW] != s.no_shows:
         wrong |= TOTALS
@@ -205,9 +201,7 @@ def test_nothing_contradicts_itself_at_any_step(played):
     st.floats(0, 240),
     st.sampled_from(("paratransit", "nyc", "chicago", "flat")),
 )
-def test_nothing_contradicts_itself_in_any_city(
-    seed, demand, vehicles, seats, wheelchairs, patience, look, profile
-):
+def test_nothing_contradicts_itself_in_any_city(seed, demand, vehicles, seats, wheelchairs, patience, look, profile):
     rows = Rows(
         2,
         seed,
@@ -235,9 +229,7 @@ def test_every_booking_is_resolved_at_the_end(played):
 def test_the_return_is_the_closed_form_of_the_totals(played):
     p, s = played.params[0], played.state
     closed = p["fare_usd"] * s["completed"] - p["km_cost_usd"] * s["km"] - p["miss_cost_usd"] * s["missed"]
-    closed = (
-        closed - p["late_cost_usd_per_min"] * s["late_min"] - p["ride_cost_usd_per_min"] * s["excess_min"]
-    )
+    closed = closed - p["late_cost_usd_per_min"] * s["late_min"] - p["ride_cost_usd_per_min"] * s["excess_min"]
     np.testing.assert_allclose(played.returns, closed, atol=1e-9, rtol=0)
     np.testing.assert_allclose(played.kpis()["return_usd"], closed, atol=1e-9, rtol=0)
 
@@ -256,9 +248,7 @@ def test_totals_of_lateness_and_excess_are_those_of_the_bookings(played):
         late = (s["picked_min"] - s["board_min"] - s["latest_min"])[np.isfinite(s["picked_min"])]
         assert s["late_min"] == pytest.approx(np.clip(late, 0, 30).sum())
         ride = (s["dropped_min"] - s["alight_min"] - s["picked_min"])[done]
-        assert s["excess_min"] == pytest.approx(
-            np.maximum(0, ride - np.maximum(30, 1.5 * s["direct_min"][done])).sum()
-        )
+        assert s["excess_min"] == pytest.approx(np.maximum(0, ride - np.maximum(30, 1.5 * s["direct_min"][done])).sum())
 
 
 def test_doing_nothing_misses_every_booking_that_is_not_cancelled():
@@ -355,9 +345,7 @@ def test_a_cancellation_on_the_way_leaves_the_leg_to_be_driven_and_paid():
     rows = Rows(1, **QUIET)
     rows.step(kernel.ADVANCE)
     pair = next(
-        int(a)
-        for a in np.flatnonzero(rows.masks[0][:-1])
-        if rows.state["slot"][0][kernel.EARLIEST, a // 8] < 5
+        int(a) for a in np.flatnonzero(rows.masks[0][:-1]) if rows.state["slot"][0][kernel.EARLIEST, a // 8] < 5
     )
     v, s = pair % 8, rows.state
     b = int(s["open_booking"][0][pair // 8])
@@ -583,9 +571,7 @@ def test_key_figures_are_those_of_the_bookings(played):
         assert kpis["completion_rate"][i] == pytest.approx(done.sum() / eligible.sum())
         assert kpis["lateness_mean_min"][i] == pytest.approx(late.mean())
         assert kpis["lateness_p95_min"][i] == pytest.approx(np.sort(late)[int(0.95 * len(late))])
-        assert kpis["completion_wc"][i] == pytest.approx(
-            (done & wheelchair).sum() / (eligible & wheelchair).sum()
-        )
+        assert kpis["completion_wc"][i] == pytest.approx((done & wheelchair).sum() / (eligible & wheelchair).sum())
         missed_or_late = (eligible & ~done).sum() + (late > 1e-9).sum()
         assert kpis["late_or_missed_share"][i] == pytest.approx(missed_or_late / eligible.sum())
         assert kpis["deadhead_share"][i] == pytest.approx(1 - s["loaded_km"] / s["km"])

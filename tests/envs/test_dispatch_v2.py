@@ -140,9 +140,7 @@ def test_nothing_is_lost_and_the_return_is_the_closed_form_of_the_totals(policy)
     env = worlds()
     total, figures, final, _ = days(env, policy, seed=3, watch=check_conservation)
     p, k = env.unwrapped.params, lambda name: figures[:, KPI[name]]
-    closed = (
-        p["fare_usd"] * k("completed") - p["km_cost_usd"] * k("km_total") - p["miss_cost_usd"] * k("missed")
-    )
+    closed = p["fare_usd"] * k("completed") - p["km_cost_usd"] * k("km_total") - p["miss_cost_usd"] * k("missed")
     closed -= p["late_cost_usd_per_min"] * k("lateness_total_min")
     closed -= p["ride_cost_usd_per_min"] * k("excess_ride_total_min")
     np.testing.assert_allclose(total, closed, rtol=0, atol=1e-9)
@@ -341,9 +339,7 @@ def timed(p, s, v, stops, of_new):
 
 
 def priced(p, s, rows):
-    limit = {
-        stop: max(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][stop // 2]) for stop in rows
-    }
+    limit = {stop: max(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][stop // 2]) for stop in rows}
     late = sum(min(r["late"], 30.0) for r in rows.values())
     excess = sum(max(0.0, r["ride"] - limit[stop]) for stop, r in rows.items() if stop % 2)
     return p["late_cost_usd_per_min"] * late + p["ride_cost_usd_per_min"] * excess
@@ -659,9 +655,7 @@ def test_the_lowest_cost_wins_and_absent_vehicles_only_pass():
 
 
 def test_a_vehicles_own_reward_is_what_it_earned_and_its_part_of_the_misses():
-    env = rlops.envs.parallel_env(
-        "rlops/Dispatch-v2", params={"reward_sharing": "marginal", "miss_cost_usd": 48}
-    )
+    env = rlops.envs.parallel_env("rlops/Dispatch-v2", params={"reward_sharing": "marginal", "miss_cost_usd": 48})
     env.reset(seed=1)
     for step in range(300):
         masks = env.action_masks()

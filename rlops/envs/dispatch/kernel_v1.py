@@ -155,9 +155,7 @@ OBSERVATION = (
     Column("pace", "-", -1, 1, "moving average of realised over expected leg minutes, less 1"),
     Column("speed", "km/min", 0, 1, "expected speed now"),
     Column("speed_next_hour", "km/min", 0, 1, "expected speed in an hour"),
-    Column(
-        "requests", "-", -1, 1, "requests n of the last 30 min against the m expected: (n - m) / (n + m + 1)"
-    ),
+    Column("requests", "-", -1, 1, "requests n of the last 30 min against the m expected: (n - m) / (n + m + 1)"),
     Column("km", "2400 km", 0, 1, "driven so far"),
     Column("missed", "100", 0, 1, "bookings missed so far"),
     Column("vehicle_x", "half width", -1, 1, "where it was last", VEHICLES),
@@ -228,12 +226,8 @@ KPIS = (
     Column("illegal", "-", 0, math.inf, "illegal actions"),
     Column("clipped", "-", 0, math.inf, "bookings beyond what a day can hold"),
     Column("return_usd", "$", -math.inf, math.inf, "sum of rewards"),
-    Column(
-        "reward_per_step", "$", -math.inf, math.inf, "return over steps; says little without completion_rate"
-    ),
-    Column(
-        "mean_distance_km", "km", 0, math.inf, "driven over completed; says little without completion_rate"
-    ),
+    Column("reward_per_step", "$", -math.inf, math.inf, "return over steps; says little without completion_rate"),
+    Column("mean_distance_km", "km", 0, math.inf, "driven over completed; says little without completion_rate"),
     Column("lateness_share", "-", 0, 1, "completed that were late; says little without completion_rate"),
 )
 
@@ -245,9 +239,7 @@ CONTEXT = (
     Column("bookings", "-", 0, MAX_BOOKINGS, "of the day"),
     Column("unrevealed", "-", 0, MAX_BOOKINGS, "bookings to come"),
     Column("slot_no_show", "-", 0, 1, "1 if the rider will not be there", SLOTS),
-    Column(
-        "slot_cancels_in", "min", -math.inf, math.inf, "minutes until the rider cancels; inf: never", SLOTS
-    ),
+    Column("slot_cancels_in", "min", -math.inf, math.inf, "minutes until the rider cancels; inf: never", SLOTS),
     Column(
         "vehicle_event_in",
         "min",
@@ -837,9 +829,7 @@ def kpis(p, s, d, out):
     out[15] = _ratio(busy_min, fleet_min)
     out[16] = _ratio(done_amb, eligible_amb)
     out[17] = _ratio(done_wc, eligible_wc)
-    least = min(
-        _completion_by_quartile(s, length_km, out, 18), _completion_by_quartile(s, distance_km, out, 22)
-    )
+    least = min(_completion_by_quartile(s, length_km, out, 18), _completion_by_quartile(s, distance_km, out, 22))
     if eligible_amb > 0:
         least = min(least, out[16])
     if eligible_wc > 0:

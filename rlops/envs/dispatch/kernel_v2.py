@@ -250,9 +250,7 @@ def reset(p, s, d):
     for b in range(s.n_bookings):
         s.row_of[b] = -1
         x_km, y_km = s.pickup_x_km[b], s.pickup_y_km[b]
-        s.centre_km[b] = math.sqrt(
-            x_km * x_km + y_km * y_km
-        )  # hypot differs between compiled and interpreted
+        s.centre_km[b] = math.sqrt(x_km * x_km + y_km * y_km)  # hypot differs between compiled and interpreted
     for k in range(K):
         s.slot[k] = -1
         s.row_booking[k] = -1
