@@ -96,7 +96,8 @@ def _audit(s):
         idle += mode == kernel.IDLE
         on_board += mode == kernel.RIDING or mode == kernel.ALIGHTING
         assigned += kernel.HOLDING <= mode <= kernel.AT_PICKUP
-        if mode > kernel.IDLE and (s.vehicle[b] != v or not s.now_min < s.event_min[v] < np.inf):
+        # an event may be due right now: a pickup at the very place of the vehicle is reached at once
+        if mode > kernel.IDLE and (s.vehicle[b] != v or not s.now_min <= s.event_min[v] < np.inf):
             wrong |= FLEET
     if idle != s.n_idle or on_board != count[city.ONBOARD] or assigned != count[city.ASSIGNED]:
         wrong |= FLEET

@@ -120,7 +120,6 @@ V1_PARAMETERS = (
 """Parameters of v1; v2 has them too."""
 
 PARAMETERS = (
-    *V1_PARAMETERS,
     Parameter("breakdown_per_km", "1/km", 1.8e-5, 0, 2e-3, "disturbance", "BTS Table 4-24: 1.6-1.9 per 100 000 km"),
     Parameter("repair_min", "min", 120, 60, 180, "disturbance", "assumption"),
     Parameter("shift_min", "min", 600, 480, 720, "physical", "agency practice: runs of 600 min"),
@@ -143,5 +142,6 @@ PARAMETERS = (
         "of the agents: the team's reward in equal parts, or one's own with misses shared",
         choices=("team", "marginal"),
     ),
+    *V1_PARAMETERS,
 )
-"""Parameters of v2."""
+"""Parameters of v2. Those of v1 come last: Numba takes a record that begins like another for a kind of it."""
