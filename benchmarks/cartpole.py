@@ -194,7 +194,7 @@ def step_block(params, base, state, data, obs, reward, terminated, truncated, ac
     return ended
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", inline="always")
 def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
               actions, next_step):  # fmt: skip
     """Move every row one step: the same arithmetic as ``step``, in columns of ``BLOCK`` rows."""

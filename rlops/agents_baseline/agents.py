@@ -149,9 +149,12 @@ def _algorithm(file: Path) -> str:
             return str(algo)
     try:
         with zipfile.ZipFile(file) as archive:
-            policy = json.loads(archive.read("data"))["policy_class"]["__module__"]
+            members = json.loads(archive.read("data"))["policy_class"]
+            policy = members["__module__"]
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
         raise InvalidFile(f"{file} must be a model that Stable-Baselines3 saved, got something else.") from None
+    if policy == "rlops.agents_baseline.pair_policy":
+        return "dqn" if "make_q_net" in members else "maskable_ppo"
     for algo, module in (
         ("maskable_ppo", "sb3_contrib.common.maskable.policies"),
         ("ppo", "stable_baselines3.common.policies"),

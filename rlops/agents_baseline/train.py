@@ -2,7 +2,8 @@
 
 Hyperparameters stand in ``hyperparameters/<Name>-v<N>.yaml``, one section an algorithm. Besides the settings
 of the SB3 class they know ``num_envs`` (rows), ``reward_scale`` (a constant factor on what the algorithm
-sees) and a ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``.
+sees), a ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``, ``policy: PairPolicy`` (see
+``pair_policy.py``), and ``demonstrations`` for MaskablePPO: a controller that it imitates first (see ``imitation.py``).
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ import yaml
 from gymnasium.vector import AutoresetMode
 
 import rlops
+from rlops.agents_baseline import imitation
 from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, algorithm_class, one_torch_thread
 from rlops.agents_baseline.evaluate import COMPLETION
 from rlops.envs import parse_id
+from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
 
-OWN_SETTINGS = ("num_envs", "reward_scale")
+OWN_SETTINGS = ("num_envs", "reward_scale", "demonstrations")
 RECENT_EPISODES = 100
 _PROGRESS_S = 0.25
 
@@ -130,12 +133,14 @@ def train(
     if (out / MODEL_FILE).exists() and not overwrite:
         raise InvalidValue(f"{out / MODEL_FILE} must not exist yet. Choose another folder, or overwrite it on purpose.")
     config = _configuration(id, algo, steps, seed, demand, params, settings)
+    sb3_settings = _sb3_settings(id, algo, settings)
     env = _environment(id, settings, demand, params)
-    sb3_settings = _sb3_settings(settings)
     out.mkdir(parents=True, exist_ok=True)
     with one_torch_thread():
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
         model.set_logger(_logger(out / "tensorboard"))
+        if settings.get("demonstrations"):
+            _imitate(model, id, settings, demand, params)
         model.learn(steps, callback=_callback(steps, progress, max_seconds))
     env.close()
     _write(out, model, config)
@@ -166,14 +171,21 @@ def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, 
     for name in settings:
         if name not in known:
             raise UnknownName("hyperparameter", name, known, algo)
+    if settings.get("demonstrations"):
+        if algo != "maskable_ppo":
+            raise InvalidValue(f"demonstrations must be used with maskable_ppo, got {algo}.")
+        settings["demonstrations"] = imitation.checked(settings["demonstrations"])
     return {"policy": "MlpPolicy", "num_envs": 64, "reward_scale": 1.0, **settings}
 
 
-def _sb3_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _sb3_settings(id: str, algo: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the constructor arguments of the SB3 class."""
     from stable_baselines3.common.utils import LinearSchedule
 
     kept = {name: value for name, value in settings.items() if name not in OWN_SETTINGS}
+    if kept["policy"] == "PairPolicy":
+        kept["policy"] = pair_policy(algo)
+        kept["policy_kwargs"] = {**kept.get("policy_kwargs", {}), "id": id}
     rate = kept.get("learning_rate")
     if isinstance(rate, Mapping):
         if set(rate) != {"start", "end"}:
@@ -182,16 +194,37 @@ def _sb3_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _environment(id: str, settings: Mapping[str, Any], demand: Any, params: Mapping[str, Any] | None) -> Any:
-    from rlops.envs.faces import VectorEnv
-    from rlops.wrappers.sb3 import ScaledReward, to_sb3
+def pair_policy(algo: str) -> Any:
+    """Return the policy class of ``policy: PairPolicy`` for an algorithm.
 
+    Raises:
+        InvalidValue: If the algorithm knows no masks.
+    """
+    from rlops.agents_baseline.pair_policy import PairDQNPolicy, PairPolicy
+
+    if algo == "ppo":
+        raise InvalidValue("PairPolicy must be used with maskable_ppo or dqn, got ppo, which knows no masks.")
+    return PairDQNPolicy if algo == "dqn" else PairPolicy
+
+
+def _imitate(model: Any, id: str, settings: Mapping[str, Any], demand: Any, params: Mapping[str, Any] | None) -> None:
+    """Let ``model`` learn from the demonstrations that its settings ask for."""
+    asked = dict(settings["demonstrations"])
+    envs = _rows(id, asked.pop("episodes"), demand, params)
+    shown = imitation.demonstrate(envs, id, asked.pop("controller"), model.gamma, settings["reward_scale"])
+    imitation.imitate(model, shown, **asked)
+
+
+def _rows(id: str, count: int, demand: Any, params: Mapping[str, Any] | None) -> VectorEnv:
     family, number = parse_id(id)
     options = {"demand": demand} if demand is not None else {}
-    envs = VectorEnv(
-        family, number, settings["num_envs"], autoreset_mode=AutoresetMode.SAME_STEP, params=params, **options
-    )
-    env = to_sb3(envs)
+    return VectorEnv(family, number, count, autoreset_mode=AutoresetMode.SAME_STEP, params=params, **options)
+
+
+def _environment(id: str, settings: Mapping[str, Any], demand: Any, params: Mapping[str, Any] | None) -> Any:
+    from rlops.wrappers.sb3 import ScaledReward, to_sb3
+
+    env = to_sb3(_rows(id, settings["num_envs"], demand, params))
     return env if settings["reward_scale"] == 1 else ScaledReward(env, settings["reward_scale"])
 
 

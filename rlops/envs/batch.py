@@ -5,6 +5,8 @@ Faces are thin adapters over this class; it knows no Gymnasium.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ from rlops.envs.loops import (
     ARRAYS,
     ENDED,
     ILLEGAL,
+    MALFORMED,
     NO_DATA,
     OBSERVE,
     RESET,
@@ -32,27 +35,54 @@ _PARALLEL_ROWS = 256
 """Rows from which threads pay for a kernel that does not state its own ``PARALLEL_ROWS``."""
 
 
+_SIDES_HELD = 4
+"""Sets of output buffers that a caller may hold before copies are made for it."""
+_LENT_BYTES = 1 << 14
+"""Size of a set of output buffers from which looking whether it is held is cheaper than copying it."""
+
+
 class Outputs:
     """One set of output buffers: what ``n`` rows and their ``a`` agents observe, may do and get."""
 
-    __slots__ = ("agent_mask", "agent_obs", "agent_reward", "mask", "obs", "reward", "terminated", "truncated")
+    __slots__ = (
+        "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "mask", "obs",
+        "reward", "terminated", "truncated",
+    )  # fmt: skip
+    NAMES = ("obs", "mask", "reward", "terminated", "truncated", "agent_obs", "agent_mask", "agent_reward")
 
-    def __init__(self, kernel: Any, n: int):
-        """Allocate the buffers for ``n`` rows of ``kernel``."""
-        agents = len(getattr(kernel, "AGENTS", ()))
-        agent_columns = width(getattr(kernel, "AGENT_OBSERVATION", ()))
+    def __init__(self, kernel: Any, n: int, agents: int):
+        """Allocate the buffers for ``n`` rows of ``kernel`` and ``agents`` agents each."""
         self.obs = np.zeros((n, width(kernel.OBSERVATION)), np.float32)
         self.mask = np.zeros((n, kernel.ACTION if hasattr(kernel, "mask") else 0), np.int8)
         self.reward = np.zeros(n)
         self.terminated = np.zeros(n, np.bool_)
         self.truncated = np.zeros(n, np.bool_)
-        self.agent_obs = np.zeros((n, agents, agent_columns), np.float32)
+        self.agent_obs = np.zeros((n, agents, width(getattr(kernel, "AGENT_OBSERVATION", ()))), np.float32)
         self.agent_mask = np.zeros((n, agents, getattr(kernel, "AGENT_ACTION", 0)), np.int8)
         self.agent_reward = np.zeros((n, agents))
+        self._shown = (self.obs, self.mask, self.reward, self.terminated, self.truncated)
+
+    def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype) -> None:
+        """Write the address table that the compiled verbs get instead of a dozen arrays."""
+        self.arrays = [getattr(self, name) if name in self.NAMES else shared[name] for name in ARRAYS]
+        begin = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
+        self._table = np.array(begin + [array.ctypes.data for array in self.arrays], np.uint64)
+        self.address = int(self._table.ctypes.data)
+        self._free = [sys.getrefcount(array) for array in self._shown]
+
+    @property
+    def held(self) -> bool:
+        """Whether anybody but this object refers to the arrays of the rows, itself or through a view."""
+        return [sys.getrefcount(array) for array in self._shown] != self._free
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays of the rows."""
+        return sum(array.nbytes for array in self._shown)
 
     def copy_from(self, other: Outputs) -> None:
         """Take over what ``other`` shows."""
-        for name in self.__slots__:
+        for name in self.NAMES:
             np.copyto(getattr(self, name), getattr(other, name))
 
 
@@ -66,6 +96,9 @@ class Batch:
         data: Records that all rows share and only read, for example a user's bookings.
         out: What the last verb wrote (:class:`Outputs`). Two sets of these buffers take turns, so what one step
             returned stays intact during the next.
+        lent: Whether ``out`` may be handed to the caller as it is, and stays intact as long as it is held: only with
+            ``lends``, where the next set is always one that nobody holds any more. Without, what is to stay must be
+            copied.
     """
 
     def __init__(
@@ -77,8 +110,21 @@ class Batch:
         params: Mapping[str, Any] | None = None,
         data: Any = None,
         threads: int | None = None,
+        lends: bool = False,
+        agents: bool = False,
     ):
-        """Allocate ``rows`` rows; nothing runs before the first reset."""
+        """Allocate ``rows`` rows; nothing runs before the first reset.
+
+        Args:
+            family: Family of the version.
+            number: N of ``-vN``.
+            rows: How many.
+            params: Nominal parameters that should differ from the version's.
+            data: The kernel's own data option.
+            threads: Threads that share the rows; None: by the number of rows.
+            lends: Whether output buffers are lent to the caller instead of being copied for it, where that is faster.
+            agents: Whether there are buffers for what agents observe, may do and get.
+        """
         if not isinstance(rows, (int, np.integer)) or rows < 1:
             raise InvalidValue(f"num_envs must be a whole number of at least 1, got {rows!r}.")
         self.family, self.number, self.rows = family, number, int(rows)
@@ -94,6 +140,7 @@ class Batch:
         self.state = self._records(self.kernel.STATE, self.rows)
         self.data = self._records(getattr(self.kernel, "DATA", NO_DATA), 0)
         self.started = np.zeros(self.rows, np.bool_)
+        self._lends, self._agents = lends, len(getattr(self.kernel, "AGENTS", ())) if agents else 0
         self._every_row = np.ones(self.rows, np.bool_)
         self._bind()
         if data is not None:
@@ -114,50 +161,36 @@ class Batch:
 
     def _bind(self) -> None:
         """Allocate the output buffers and the address tables of the compiled verbs."""
-        self._sides = [Outputs(self.kernel, self.rows) for _ in range(2)]
         self._verbs = verbs(self.kernel)
-        self._do: Callable[[int, np.ndarray, int], int] = self._first_call
-        self._step: Callable[[int, np.ndarray, int], int] = (
-            self._first_call if self.threads == 1 else self._step_on_threads
-        )
+        self._do: Callable[[int, int, int], int] = self._first_call
+        self._step: Callable[[int, int, int], int] = self._first_call if self.threads == 1 else self._step_on_threads
         action = self.kernel.ACTION
-        self._no_actions = (
-            np.zeros(self.rows, np.int64) if isinstance(action, int) else np.zeros((self.rows, width(action)))
-        )
-        self._chosen = np.zeros(self.rows, np.bool_)
-        self._bids = np.zeros((self.rows, len(getattr(self.kernel, "AGENTS", ()))), np.int64)
-        self._raw = self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1)
-        self._side = 0
-        self._locate()
-
-    def _locate(self) -> None:
-        """Write the address tables: what the compiled verbs get instead of a dozen arrays."""
-        shared = {
-            "params": self.params, "base": self.base, "state": self.state, "raw": self._raw, "data": self.data,
-            "rows": self._chosen, "bids": self._bids,
+        self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)
+        shape = (self.rows,) if isinstance(action, int) else (self.rows, width(action))
+        self._no_actions = np.zeros(shape, self._action_dtype)
+        self._shared = {
+            "params": self.params, "base": self.base, "state": self.state, "data": self.data,
+            "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
+            "rows": np.zeros(self.rows, np.bool_), "bids": np.zeros((self.rows, self._agents), np.int64),
         }  # fmt: skip
-        self._arrays = [
-            [shared[name] if name in shared else getattr(side, name) for name in ARRAYS] for side in self._sides
-        ]
-        self._tables = [
-            np.array([self.rows, len(self.data), *(x.ctypes.data for x in arrays)], np.uint64)
-            for arrays in self._arrays
-        ]
-        self._addresses = [int(table.ctypes.data) for table in self._tables]
-        self._show(self._side)
+        self.out, self._other = self._new_side(), self._new_side()
+        self._lends = self._lends and self.out.nbytes >= _LENT_BYTES
+        self.lent = self._lends
+        self._sides = [self.out, self._other]
+        self._kept: Outputs | None = None
 
-    def _show(self, side: int) -> None:
-        self._side = side
-        self.out = self._sides[side]
+    def _new_side(self) -> Outputs:
+        side = Outputs(self.kernel, self.rows, self._agents)
+        side.locate(self._shared, self._action_dtype)
+        return side
 
-    def _first_call(self, address: int, actions: np.ndarray, verb: int) -> int:
+    def _first_call(self, address: int, actions: int, verb: int) -> int:
         """Call through Numba's dispatcher, which compiles; later calls go to the compiled function directly.
 
-        The dispatcher looks at the types of all arguments, which costs as much as a light kernel's step; the face
-        has made sure of them.
+        The dispatcher looks at the types of all arguments, which costs as much as a light kernel's step.
         """
         if numba.config.DISABLE_JIT:
-            return int(self._verbs.do(*self._arrays[self._addresses.index(address)], actions, verb))
+            return self._interpreted(actions, verb)
         code = int(self._verbs.do(address, actions, verb))
         (signature,) = self._verbs.do.signatures
         self._do = self._verbs.do.overloads[signature].entry_point
@@ -165,7 +198,14 @@ class Batch:
             self._step = self._do
         return code
 
-    def _step_on_threads(self, address: int, actions: np.ndarray, verb: int) -> int:
+    def _interpreted(self, actions: int, verb: int) -> int:
+        """Do in Python what the compiled verbs do."""
+        given = ctypes.cast(actions, ctypes.py_object).value if actions else self._no_actions
+        if given.shape != self._no_actions.shape or given.dtype != self._action_dtype:
+            return MALFORMED
+        return int(self._verbs.do(*self.out.arrays, given, verb))
+
+    def _step_on_threads(self, address: int, actions: int, verb: int) -> int:
         if usable_threads() == 1:  # a fork of the process that chose threads
             return self._do(address, actions, verb)
         with PARALLEL_LOCK:
@@ -173,8 +213,8 @@ class Batch:
             return int(self._verbs.do_parallel(address, actions, verb))
 
     def _for_rows(self, verb: int, rows: np.ndarray) -> None:
-        self._chosen[:] = rows
-        self._do(self._addresses[self._side], self._no_actions, verb)
+        self._shared["rows"][:] = rows
+        self._do(self.out.address, 0, verb)
 
     # -- verbs ---------------------------------------------------------------------------------------------
 
@@ -197,11 +237,27 @@ class Batch:
         self._for_rows(OBSERVE, rows)
 
     def _turn(self, rows: np.ndarray) -> None:
-        """Go to the other buffers, taking along what the rows not in ``rows`` show."""
+        """Go to other buffers, taking along what the rows not in ``rows`` show."""
         before = self.out
-        self._show(1 - self._side)
+        self._go_on()
         if not rows.all():
             self.out.copy_from(before)
+
+    def _go_on(self) -> None:
+        """Go to the other buffers, or, if buffers are lent, to some that nobody holds."""
+        if not self._lends:
+            self.out, self._other = self._other, self.out
+            return
+        for side in self._sides:
+            if side is not self.out and not side.held:
+                self.out, self.lent = side, True
+                return
+        self.lent = len(self._sides) < _SIDES_HELD
+        if self.lent:
+            self._sides.append(self._new_side())
+            self.out = self._sides[-1]
+        else:
+            self.out = self._kept = self._kept or self._new_side()
 
     def restart(self, rows: np.ndarray) -> None:
         """Start the next episode of ``rows`` within the buffers of the step that ended them."""
@@ -211,30 +267,31 @@ class Batch:
         """Move every row one step and return how many ended with it.
 
         Args:
-            actions: ``(n,)`` int64 for a discrete action, ``(n, d)`` float64 for a vector, already of the right type
-                and shape.
+            actions: ``(n,)`` int64 for a discrete action, ``(n, d)`` float64 for a vector. For an array of another type
+                or shape nothing is done and ``MALFORMED`` is returned.
             next_step: Whether rows that ended before are reset; otherwise stepping them is an error.
 
         Raises:
             InvalidAction: If a discrete action is out of range; no row has been moved then.
             EpisodeEnded: If a row has ended and ``next_step`` is false; no row has been moved then.
         """
-        side = self._side = 1 - self._side
-        self.out = self._sides[side]
-        code = self._step(self._addresses[side], actions, STEP_OR_RESET if next_step else STEP)
+        before = self.out
+        self._go_on()
+        code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
         if code < 0:
-            self._refuse(-code, actions)
+            self.out, self._other = before, self.out
+            if code != MALFORMED:
+                self._refuse(-code, actions)
         return code
 
     def step_agents(self, actions: np.ndarray) -> None:
         """Move every row one step from one action an agent, ``(n, a)`` int64 within range."""
-        self._show(1 - self._side)
-        self._bids[:] = actions
-        self._do(self._addresses[self._side], self._no_actions, STEP_AGENTS)
+        self._go_on()
+        self._shared["bids"][:] = actions
+        self._do(self.out.address, 0, STEP_AGENTS)
 
     def _refuse(self, code: int, actions: np.ndarray) -> None:
         """Raise what a negative code of the compiled step means."""
-        self._show(1 - self._side)
         if code >= ENDED:
             row = code - ENDED
             hint = ", with options={'reset_mask': …}" if self.rows > 1 else ""
@@ -276,7 +333,9 @@ class Batch:
         self.data = self._records(self.kernel.DATA, 0) if value is None else self.kernel.data_from(value)
         if numba.config.DISABLE_JIT:
             self.data = self.data.view(np.recarray)
-        self._locate()
+        self._shared["data"] = self.data
+        for side in (*self._sides, *([self._kept] if self._kept else [])):
+            side.locate(self._shared, self._action_dtype)
 
     @property
     def row_dtype(self) -> np.dtype:
@@ -315,7 +374,7 @@ class Batch:
         self.out.truncated[index] = self.state["truncated"][index]
 
     def kpis(self, rows: np.ndarray) -> np.ndarray:
-        """Return the key figures, ``(n, len(KPIS))``, written for ``rows`` (n,) bool and NaN elsewhere."""
+        """Return the key figures, ``(n, len(KPIS))``, of ``rows`` (n,) bool and 0 elsewhere."""
         return self._written(self._verbs.kpis, len(getattr(self.kernel, "KPIS", ())), rows)
 
     def context(self) -> np.ndarray:
@@ -323,15 +382,28 @@ class Batch:
         return self._written(self._verbs.context, width(getattr(self.kernel, "CONTEXT", ())), self._every_row)
 
     def _written(self, verb: Any, columns: int, rows: np.ndarray) -> np.ndarray:
-        out = np.full((self.rows, columns), np.nan)
+        out = np.zeros((self.rows, columns))
         if columns:
             verb(self.params, self.state, self.data, rows, out)
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("family", "number", "rows", "id", "threads", "base", "params", "state", "data", "started")
+        names = (
+            "family",
+            "number",
+            "rows",
+            "id",
+            "threads",
+            "base",
+            "params",
+            "state",
+            "data",
+            "started",
+            "_lends",
+            "_agents",
+        )
         return {name: getattr(self, name) for name in names} | {
-            "shown": {name: getattr(self.out, name) for name in Outputs.__slots__}
+            "shown": {name: getattr(self.out, name) for name in Outputs.NAMES}
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:

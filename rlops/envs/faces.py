@@ -26,9 +26,8 @@ from pettingzoo import ParallelEnv as PettingZooParallelEnv
 
 from rlops.envs.batch import Batch
 from rlops.envs.contract import Column, Family, bounds, family
+from rlops.envs.loops import MALFORMED
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
-
-_INT = np.dtype(np.int64)
 
 
 def _space(action: int | tuple[Column, ...]) -> gym.Space[Any]:
@@ -61,6 +60,7 @@ class _Face:
         render_mode: str | None,
         threads: int | None,
         options: dict[str, Any],
+        **batch: bool,
     ) -> None:
         known = family_or_name if isinstance(family_or_name, Family) else family(family_or_name)
         kernel = known.kernel(version)
@@ -72,7 +72,7 @@ class _Face:
         data = options.pop(self._data_option, None) if self._data_option else None
         for name in options:
             raise UnknownName("option", name, self._construction_options(), owner)
-        self._batch = Batch(known, version, rows, params=params, data=data, threads=threads)
+        self._batch = Batch(known, version, rows, params=params, data=data, threads=threads, **batch)
         self._terms = kernel.REWARD_TERMS if len(kernel.REWARD_TERMS) > 1 else ()
         self._masked = hasattr(kernel, "mask")
         self._info_fields: tuple[str, ...] = getattr(kernel, "INFO", ())
@@ -142,8 +142,12 @@ class _Face:
             InvalidValue: If ``saved`` comes from another id or has another number of rows.
         """
         self._batch.load(saved, ids)
-        self._ready = bool(self._batch.started.all())
+        self._begin()
         return self._batch.out.obs.copy()
+
+    def _begin(self) -> None:
+        """Take notice that rows have begun."""
+        self._ready = bool(self._batch.started.all())
 
     def clone_rows(self, source: int, targets: Any) -> None:
         """Make the rows ``targets`` exact copies of the row ``source``."""
@@ -252,7 +256,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
         elif not self._batch.started[0]:
             self._batch.seed(np.array([0]), [int(self.np_random.integers(2**63))])
         self._batch.reset(row, keep)
-        self._ready = True
+        self._begin()
         return self._batch.out.obs[0].copy(), self._info(stepped=False)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -356,7 +360,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         """
         self._open(
             family, version, num_envs, params=params, expose_context=expose_context, render_mode=render_mode,
-            threads=threads, options=options,
+            threads=threads, options=options, lends=copy,
         )  # fmt: skip
         try:
             mode = AutoresetMode(autoreset_mode)
@@ -373,10 +377,10 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._discrete = isinstance(self.kernel.ACTION, int)
-        self._action_dtype = _INT if self._discrete else np.dtype(np.float64)
         self._action_shape = (self.num_envs, *(self.single_action_space.shape or ()))
         self._next_step = mode is AutoresetMode.NEXT_STEP
         self._same_step = mode is AutoresetMode.SAME_STEP
+        self._fast = False
         self._informed = bool(self._masked or self._terms or self._info_fields or self._context_columns)
         self._bare = not (self._informed or self._same_step or self._kpi_names)
         self._all = np.ones(self.num_envs, np.bool_)
@@ -409,9 +413,13 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         if given:
             batch.seed(np.array(given), [int(seeds[i]) for i in given])  # type: ignore[arg-type]
         batch.reset(rows, keep)
-        self._ready = bool(batch.started.all())
+        self._begin()
         infos = self._infos(rows, stepped=False)
-        return batch.out.obs.copy() if self.copy else batch.out.obs, infos
+        return batch.out.obs.copy() if self.copy and not batch.lent else batch.out.obs, infos
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._fast = self._ready and self._discrete  # vector actions are checked here, discrete ones by the kernel
 
     def _reset_mask(self, options: Mapping[str, Any] | None) -> np.ndarray:
         if not options or "reset_mask" not in options:
@@ -452,23 +460,16 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             InvalidAction: If an action is not in the action space; no row has been moved then.
             EpisodeEnded: With DISABLED autoreset, if a row has ended; no row has been moved then.
         """
-        if (
-            actions.__class__ is not np.ndarray
-            or actions.dtype is not self._action_dtype
-            or actions.shape != self._action_shape
-            or not actions.flags.c_contiguous
-            or not self._discrete
-            or not self._ready
-        ):
-            self._require_ready()
-            actions = self._checked(actions)
         batch = self._batch
-        ended = batch.step(actions, self._next_step)
+        ended = MALFORMED
+        if actions.__class__ is np.ndarray and self._fast:
+            ended = batch.step(actions, self._next_step)
+        if ended == MALFORMED:
+            self._require_ready()
+            ended = batch.step(self._checked(actions), self._next_step)
+        infos = {} if self._bare else self._stepped(ended)
         out = batch.out
-        infos: dict[str, Any] = {}
-        if not self._bare:
-            infos = self._stepped(ended)
-        if self.copy:
+        if self.copy and not batch.lent:
             return out.obs.copy(), out.reward.copy(), out.terminated.copy(), out.truncated.copy(), infos
         return out.obs, out.reward, out.terminated, out.truncated, infos
 
@@ -481,13 +482,13 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
                 f"{self._batch.id}: actions must be {what} of shape {self._action_shape}, got shape {array.shape}."
             )
         if not self._discrete:
-            return _checked_vectors(array, self.single_action_space, self._batch, self._action_dtype)
+            return _checked_vectors(array, self.single_action_space, self._batch, np.dtype(np.float64))
         if array.dtype.kind not in "iu":
             raise InvalidAction(
                 f"{self._batch.id}: actions must be integers of shape {self._action_shape}, got dtype {array.dtype}"
                 f"{_first_fraction(array)}. Convert them on purpose, for example with actions.astype(int)."
             )
-        return np.ascontiguousarray(array, np.int64)
+        return np.array(array, np.int64, order="C")
 
     def _stepped(self, ended: int) -> dict[str, Any]:
         """Return the infos of a step in which ``ended`` rows ended; with SAME_STEP begin their next episode."""
@@ -497,8 +498,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         rows = out.terminated | out.truncated
         infos = self._infos(self._all, stepped=True)
         if self._kpi_names:
-            values = batch.kpis(rows)
-            infos["kpis"] = _columns(self._kpi_names, np.where(rows[:, None], values, 0.0), rows)
+            infos["kpis"] = _columns(self._kpi_names, batch.kpis(rows), rows)
             infos["_kpis"] = rows
         if not self._same_step:
             return infos
@@ -524,7 +524,9 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         infos: dict[str, Any] = {}
         kept = np.array if self.copy else np.asarray
         if self._masked:
-            infos["action_mask"], infos["_action_mask"] = kept(self._batch.out.mask), rows
+            mask = self._batch.out.mask
+            infos["action_mask"] = mask.copy() if self.copy and not self._batch.lent else mask
+            infos["_action_mask"] = rows
         if stepped and self._terms:
             moved = rows if began is None else rows & ~began
             infos["reward_terms"] = _columns(self._terms, kept(state["terms"]), moved)
@@ -562,7 +564,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         """Make the multi-agent face of a family's version; the arguments are those of :class:`Env`."""
         self._open(
             family, version, 1, params=params, expose_context=expose_context, render_mode=render_mode, threads=1,
-            options=options,
+            options=options, agents=True,
         )  # fmt: skip
         if not hasattr(self.kernel, "AGENTS"):
             raise InvalidValue(f"{self._batch.id} has no agents: use gymnasium.make for it.")
@@ -596,7 +598,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         elif not self._batch.started[0]:
             self._batch.seed(np.array([0]), [int(self._entropy.integers(2**63))])
         self._batch.reset(None, keep)
-        self._ready = True
+        self._begin()
         self.agents = self.possible_agents[:]
         return self._observations(), self._infos(stepped=False)
 
@@ -694,7 +696,7 @@ def _checked_vectors(array: np.ndarray, space: gym.Space[Any], batch: Batch, dty
             f"{batch.id}: component {column} of the action of row {row} must be within [{space.low[column]:g}, "
             f"{space.high[column]:g}], got {array[row, column]} at step {batch.state['steps'][row]}."
         )
-    return np.ascontiguousarray(array, dtype)
+    return np.array(array, dtype, order="C")
 
 
 def _first_fraction(array: np.ndarray) -> str:
@@ -738,11 +740,14 @@ def _columns(names: tuple[str, ...], values: np.ndarray, rows: np.ndarray) -> di
 
 
 def _restricted(infos: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """Return a copy of ``infos`` whose masks hold for ``rows`` only."""
+    """Return a copy of ``infos`` for ``rows`` only; what it says of the others is zero."""
     copy: dict[str, Any] = {}
     for name, value in infos.items():
         if isinstance(value, dict):
             copy[name] = _restricted(value, rows)
+        elif name.startswith("_"):
+            copy[name] = value & rows
         else:
-            copy[name] = value & rows if name.startswith("_") else value.copy()
+            copy[name] = np.zeros_like(value)
+            copy[name][rows] = value[rows]
     return copy

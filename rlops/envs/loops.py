@@ -26,18 +26,20 @@ ARRAYS = (
     "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated",
     "agent_obs", "agent_mask", "agent_reward", "rows", "bids",
 )  # fmt: skip
-"""The arrays of a batch, in the order of its address table; the table starts with n and len(data)."""
+"""The arrays of a batch, in the order of its address table. The table starts with n, len(data), the number of agents
+whose arrays there are, and the address of the dtype object that actions must have."""
 
 STEP, STEP_OR_RESET, STEP_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(6)
 """The verbs: step and refuse rows that have ended; step and reset those; step from ``bids``; start the next episode of
 ``rows`` with their sticky parameters, or with those that they have; write what ``rows`` observe."""
 
-ILLEGAL, ENDED = 1 << 32, 1 << 33
-"""Codes that a step returns, minus the row; anything else is the number of rows that ended."""
+ILLEGAL, ENDED, MALFORMED = 1 << 32, 1 << 33, -(1 << 34)
+"""What a step returns if nothing was done: ``-ILLEGAL`` or ``-ENDED`` minus the row, or ``MALFORMED`` for actions that
+are no array of the right type and shape. Anything else is the number of rows that ended."""
 
 # Replaced by `verbs`; the values here only let the templates be read, linted and typed as a module.
 STATE = PARAMS = DATA = np.dtype([("terms", "f8", (1,))])
-COLUMNS = ACTIONS = AGENTS = AGENT_COLUMNS = AGENT_ACTIONS = 0
+COLUMNS = ACTIONS = AGENT_COLUMNS = AGENT_ACTIONS = 0
 
 
 @njit
@@ -107,7 +109,7 @@ def show_row(params, state, data, obs, mask, agent_obs, agent_mask, i):
     """Write what row ``i`` and its agents observe and may do."""
     row_observe(params[i], state[i], data, obs[i])
     row_mask(params[i], state[i], data, mask[i])
-    for a in range(AGENTS):
+    for a in range(agent_obs.shape[1]):
         row_observe_agent(params[i], state[i], data, a, agent_obs[i, a])
         row_mask_agent(params[i], state[i], data, a, agent_mask[i, a])
 
@@ -184,7 +186,7 @@ def step_agents_rows(params, state, data, terminated, truncated, agent_obs, agen
         s.steps += 1
         terminated[i] = s.terminated
         truncated[i] = s.truncated
-        for a in range(AGENTS):
+        for a in range(agent_obs.shape[1]):
             row_observe_agent(params[i], s, data, a, agent_obs[i, a])
             row_mask_agent(params[i], s, data, a, agent_mask[i, a])
     return 0
@@ -227,32 +229,78 @@ def pointer_at(typingctx, address):
     return types.voidptr(types.uint64), codegen
 
 
+# Words of NumPy's PyArrayObject after the head of every Python object.
+_DATA, _DIMENSIONS, _SHAPE, _TYPE, _FLAGS = 0, 1, 2, 5, 6
+_OBJECT_BYTES = object.__basicsize__
+_CONTIGUOUS_ALIGNED = 0x0101
+
+
+@njit
+def data_address(array, rows, dtype):
+    """Return where the numbers of a NumPy array are, or 0 if they are not what ``actions`` must be.
+
+    ``array`` is the address of the object, its ``id``, and ``dtype`` that of the dtype object that it must have. To
+    look at it here costs a few nanoseconds; through Python's attributes or Numba's dispatcher it costs as much as a
+    light kernel's step.
+    """
+    words = carray(pointer_at(np.uint64(array + _OBJECT_BYTES)), (7,), np.uint64)
+    fits = (words[_DIMENSIONS] & np.uint64(0xFFFFFFFF)) == ACTION_DIMENSIONS and words[_TYPE] == dtype
+    if not fits or (words[_FLAGS] & np.uint64(_CONTIGUOUS_ALIGNED)) != _CONTIGUOUS_ALIGNED:
+        return np.uint64(0)
+    shape = carray(pointer_at(words[_SHAPE]), (ACTION_DIMENSIONS,), np.int64)
+    if shape[0] != rows or shape[ACTION_DIMENSIONS - 1] != (rows if ACTION_DIMENSIONS == 1 else ACTION_WIDTH):
+        return np.uint64(0)
+    return words[_DATA]
+
+
 @njit
 def do_at(address, actions, verb):
-    """Call ``DO`` on the arrays of the address table: one integer is far cheaper to pass than a dozen arrays."""
-    table = carray(pointer_at(address), (17,), np.uint64)
-    n = np.int64(table[0])
+    """Call ``DO`` on the arrays of the address table: one integer is far cheaper to pass than a dozen arrays.
+
+    ``actions`` is the ``id`` of the array of actions, or 0 for a verb that needs none.
+    """
+    table = carray(pointer_at(np.uint64(address)), (19,), np.uint64)
+    n, agents = np.int64(table[0]), np.int64(table[2])
+    chosen = np.uint64(0)
+    if verb <= STEP_OR_RESET:
+        chosen = data_address(actions, n, table[3])
+        if chosen == 0:
+            return MALFORMED
     return DO(
-        carray(pointer_at(table[2]), (n,), PARAMS),
-        carray(pointer_at(table[3]), (n,), PARAMS),
-        carray(pointer_at(table[4]), (n,), STATE),
-        carray(pointer_at(table[5]), (n, STATE_BYTES), np.uint8),
-        carray(pointer_at(table[6]), (np.int64(table[1]),), DATA),
-        carray(pointer_at(table[7]), (n, COLUMNS), np.float32),
-        carray(pointer_at(table[8]), (n, MASKED), np.int8),
-        carray(pointer_at(table[9]), (n,), np.float64),
-        carray(pointer_at(table[10]), (n,), np.bool_),
-        carray(pointer_at(table[11]), (n,), np.bool_),
-        carray(pointer_at(table[12]), (n, AGENTS, AGENT_COLUMNS), np.float32),
-        carray(pointer_at(table[13]), (n, AGENTS, AGENT_ACTIONS), np.int8),
-        carray(pointer_at(table[14]), (n, AGENTS), np.float64),
-        carray(pointer_at(table[15]), (n,), np.bool_),
-        carray(pointer_at(table[16]), (n, AGENTS), np.int64),
-        actions,
+        carray(pointer_at(table[4]), (n,), PARAMS),
+        carray(pointer_at(table[5]), (n,), PARAMS),
+        carray(pointer_at(table[6]), (n,), STATE),
+        carray(pointer_at(table[7]), (n, STATE_BYTES), np.uint8),
+        carray(pointer_at(table[8]), (np.int64(table[1]),), DATA),
+        carray(pointer_at(table[9]), (n, COLUMNS), np.float32),
+        carray(pointer_at(table[10]), (n, MASKED), np.int8),
+        carray(pointer_at(table[11]), (n,), np.float64),
+        carray(pointer_at(table[12]), (n,), np.bool_),
+        carray(pointer_at(table[13]), (n,), np.bool_),
+        carray(pointer_at(table[14]), (n, agents, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[15]), (n, agents, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[16]), (n, agents), np.float64),
+        carray(pointer_at(table[17]), (n,), np.bool_),
+        carray(pointer_at(table[18]), (n, agents), np.int64),
+        carray(pointer_at(chosen), ACTIONS_SHAPE(n), ACTIONS_DTYPE),
         verb,
     )
 
 
+@njit
+def shape_of_discrete(n):
+    """Return the shape of the discrete actions of ``n`` rows."""
+    return (n,)
+
+
+@njit
+def shape_of_vectors(n):
+    """Return the shape of the vector actions of ``n`` rows."""
+    return (n, ACTION_WIDTH)
+
+
+ACTION_DIMENSIONS = ACTION_WIDTH = 1
+ACTIONS_SHAPE, ACTIONS_DTYPE = shape_of_discrete, np.int64
 STATE_BYTES = MASKED = 0
 STEP_ROWS, DO = step_rows, do
 
@@ -269,8 +317,8 @@ def write_rows(params, state, data, rows, out):
 def verbs(kernel: Kernel) -> SimpleNamespace:
     """Return a kernel's compiled verbs; compilation happens at their first call.
 
-    ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, or, when compilation is
-    disabled, the arrays in the order of :data:`ARRAYS` in place of the address.
+    ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, see :func:`do_at`; or, when
+    compilation is disabled, the arrays in the order of :data:`ARRAYS`, the array of actions and the verb.
     ``kpis`` and ``context`` take ``(params, state, data, rows, out)``.
     """
     interpreted = bool(config.DISABLE_JIT)
@@ -280,16 +328,18 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     def has(attribute: str, default: Any) -> Any:
         return getattr(kernel, attribute, default)
 
-    agents = len(has("AGENTS", ()))
+    discrete = isinstance(kernel.ACTION, int)
     layout: dict[str, Any] = {
         "STATE": kernel.STATE,
         "PARAMS": parameter_dtype(kernel.PARAMETERS),
         "DATA": has("DATA", NO_DATA),
         "COLUMNS": width(kernel.OBSERVATION),
         "MASKED": kernel.ACTION if hasattr(kernel, "mask") else 0,
-        "ACTIONS": kernel.ACTION if isinstance(kernel.ACTION, int) else 0,
+        "ACTIONS": kernel.ACTION if discrete else 0,
         "STATE_BYTES": kernel.STATE.itemsize,
-        "AGENTS": agents,
+        "ACTION_DIMENSIONS": 1 if discrete else 2,
+        "ACTION_WIDTH": 1 if isinstance(kernel.ACTION, int) else width(kernel.ACTION),
+        "ACTIONS_DTYPE": np.int64 if discrete else np.float64,
         "AGENT_COLUMNS": width(has("AGENT_OBSERVATION", ())),
         "AGENT_ACTIONS": has("AGENT_ACTION", 0),
         "row_reset": kernel.reset,
@@ -301,23 +351,25 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "row_mask_agent": has("mask_agent", row_nothing_agent),
     }
 
-    def inner(function: Any, **names: Any) -> Any:
-        parallel = names.pop("parallel", False)
+    def inner(function: Any, inline: bool = False, parallel: bool = False) -> Any:
         python = getattr(function, "py_func", function)
-        copy = specialised(python, f"{label}_{python.__name__}", **{**layout, **names})
-        return copy if interpreted else njit(error_model="numpy", nogil=True, parallel=parallel)(copy)
+        copy = specialised(python, f"{label}_{python.__name__}", **layout)
+        if interpreted:
+            return copy
+        return njit(error_model="numpy", nogil=True, parallel=parallel, inline="always" if inline else "never")(copy)
 
     def outer(function: Any) -> Any:
-        rows = inner(function)
+        rows = inner(function, inline=True)  # to pass the arrays on costs as much as a light kernel's step
         if interpreted:
             return rows
         verb = getattr(function, "py_func", function).__name__
         return compiled(specialised(do_at.py_func, f"{label}_{verb}_at", **layout, DO=rows), sources=name)
 
-    layout["first_illegal"] = inner(first_illegal if isinstance(kernel.ACTION, int) else none_illegal)
-    for function in (begin_episode, advance_row, show_row, reset_rows, observe_rows, step_agents_rows):
+    layout["first_illegal"] = inner(first_illegal if discrete else none_illegal)
+    layout["ACTIONS_SHAPE"] = inner(shape_of_discrete if discrete else shape_of_vectors)
+    for function in (begin_episode, advance_row, show_row, reset_rows, observe_rows, step_agents_rows, data_address):
         layout[getattr(function, "py_func", function).__name__] = inner(function)
-    layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows)
+    layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows, inline=True)
     do_serial = outer(do)
     layout["STEP_ROWS"] = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
 

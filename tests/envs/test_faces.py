@@ -236,3 +236,58 @@ def test_columns_make_the_bounds():
     assert width(columns) == 3
     assert low.tolist() == [-1, -1, 0]
     assert high.tolist() == [1, 1, 5]
+
+
+def test_what_a_step_returned_stays_as_long_as_anybody_holds_it(make_vec):
+    envs = make_vec(V0, 64)
+    obs, infos = envs.reset(seed=0)
+    held, expected = [(obs, infos["action_mask"])], [(obs.copy(), infos["action_mask"].copy())]
+    rewards, last_rows = [], []
+    for step in range(12):
+        obs, reward, _, _, infos = envs.step(infos["action_mask"].argmax(axis=1))
+        held.append((obs, infos["action_mask"]))
+        expected.append((obs.copy(), infos["action_mask"].copy()))
+        rewards.append((reward[step:], reward[step:].copy()))  # a view alone
+        last_rows.append((obs[-1], obs[-1].copy()))
+    for one, kept in zip(held, expected, strict=True):
+        np.testing.assert_array_equal(one[0], kept[0])
+        np.testing.assert_array_equal(one[1], kept[1])
+    for view, kept in rewards + last_rows:
+        np.testing.assert_array_equal(view, kept)
+
+
+def test_a_large_batch_is_not_copied_for_a_caller_who_lets_go(make_vec):
+    envs = make_vec(V0, 64)
+    _, infos = envs.reset(seed=0)
+    places = set()
+    for _ in range(20):
+        obs, _, _, _, infos = envs.step(infos["action_mask"].argmax(axis=1))
+        places.add(obs.ctypes.data)
+    assert len(places) <= 3
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        np.zeros(4, np.int32),
+        np.zeros(4, np.longlong),
+        np.zeros(8, np.int64)[::2],
+        np.zeros(4, ">i8"),
+        np.zeros((4, 1), np.int64)[:, 0],
+        [0, 0, 0, 0],
+    ],
+)
+def test_the_vector_face_takes_whole_numbers_of_any_type_and_layout(make_vec, actions):
+    envs, plain = make_vec(V0, 4), make_vec(V0, 4)
+    envs.reset(seed=0)
+    plain.reset(seed=0)
+    np.testing.assert_array_equal(envs.step(actions)[0], plain.step(np.zeros(4, np.int64))[0])
+
+
+def test_actions_that_only_look_like_one_a_row_are_refused(make_vec):
+    envs = make_vec(V0, 4)
+    envs.reset(seed=0)
+    for wrong in (np.zeros(5, np.int64), np.zeros((4, 1), np.int64), np.array(0), np.zeros(4)):
+        with pytest.raises(InvalidAction, match=r"actions must be integers of shape \(4,\)"):
+            envs.step(wrong)
+    assert (envs.unwrapped.state["steps"] == 0).all()

@@ -1,0 +1,276 @@
+"""A policy for tables of pairs: every (slot, vehicle) is scored by one small network.
+
+The actions of the dispatch environments are the cells of a table, booking by vehicle, and one action that
+waits. A plain multi-layer perceptron has to learn every cell for itself. Here one network scores a cell from
+what is known of its vehicle, its booking and the pair, given a summary of everything, so that what is learned
+from one cell holds for all, whatever the order of vehicles and bookings (deep sets, Zaheer et al. 2017). Only
+cells whose booking, vehicle and pair can be legal are computed; the score of the others is zero, and the mask
+of the algorithm excludes them.
+
+``policy: PairPolicy`` in the hyperparameters chooses it, for MaskablePPO and the masked DQN alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
+from torch import nn
+
+from rlops.envs import parse_id
+from rlops.errors import InvalidValue
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which observed column and which action belongs to which vehicle, slot and pair.
+
+    Attributes:
+        whole: Columns of the whole, ``(g,)``.
+        vehicles: Columns of each vehicle, ``(v, f)``.
+        slots: Columns of each slot, ``(k, s)``.
+        pairs: Columns of each pair, ``(k, v, c)``; ``c`` may be 0.
+        actions: Action of each pair, ``(k, v)``.
+        wait: The action that waits.
+        vehicle_there: Index among the columns of a vehicle that is 0 where it takes nothing, or -1.
+        slot_filled: Index among the columns of a slot that is 0 where it is empty.
+        places: Indices of two coordinates of a vehicle and of the two of a pickup that they are compared with;
+            empty where the pairs say how far it is.
+    """
+
+    whole: np.ndarray
+    vehicles: np.ndarray
+    slots: np.ndarray
+    pairs: np.ndarray
+    actions: np.ndarray
+    wait: int
+    vehicle_there: int
+    slot_filled: int
+    places: tuple[int, ...]
+
+
+def layout(id: str) -> Layout:
+    """Return the layout of a dispatch environment's observation and actions.
+
+    Raises:
+        InvalidValue: If its actions are not pairs of slots and vehicles and one that waits.
+    """
+    family, number = parse_id(id)
+    kernel = family.kernel(number)
+    found: dict[str, list[int]] = {}
+    at = 0
+    for column in kernel.OBSERVATION:
+        name = re.sub(r"_\d+_", "_", column.name)
+        found.setdefault(name, []).extend(range(at, at + column.count))
+        at += column.count
+    vehicles = _block(found, ("vehicle_", "driver_"))
+    slots = _block(found, ("slot_", "pickup_", "dropoff_", "priority", "minutes_left"))
+    pairs = _block(found, ("pair_",))
+    whole = [places[0] for places in found.values() if len(places) == 1]
+    k, v = len(next(iter(slots.values()), ())), len(next(iter(vehicles.values()), ()))
+    if not k or not v or k * v + 1 != kernel.ACTION:
+        raise InvalidValue(
+            f"A pair policy needs one action for every slot and vehicle and one that waits, got {kernel.ACTION} "
+            f"actions of {id}. Use MlpPolicy for it."
+        )
+    waits_first = not hasattr(kernel, "ADVANCE")
+    table = np.arange(k * v)
+    return Layout(
+        whole=np.array(whole),
+        vehicles=np.array(list(vehicles.values())).T,
+        slots=np.array(list(slots.values())).T,
+        pairs=np.array(list(pairs.values()), int).reshape(-1, k, v).transpose(1, 2, 0),
+        actions=1 + table.reshape(v, k).T if waits_first else table.reshape(k, v),
+        wait=0 if waits_first else k * v,
+        vehicle_there=_index(vehicles, "driver_available"),
+        slot_filled=max(_index(slots, "slot_filled"), _index(slots, "priority")),
+        places=() if pairs else (*_indices(vehicles, "driver_"), *_indices(slots, "pickup_")),
+    )
+
+
+def _block(found: dict[str, list[int]], prefixes: tuple[str, ...]) -> dict[str, list[int]]:
+    """Return the columns whose name begins with one of ``prefixes``."""
+    return {name: places for name, places in found.items() if name.startswith(prefixes) and len(places) > 1}
+
+
+def _index(block: dict[str, list[int]], name: str) -> int:
+    return list(block).index(name) if name in block else -1
+
+
+def _indices(block: dict[str, list[int]], prefix: str) -> tuple[int, int]:
+    """Return the indices of the two coordinates of a block."""
+    return _index(block, f"{prefix}north"), _index(block, f"{prefix}east")
+
+
+def _layers(sizes: Sequence[int]) -> nn.Sequential:
+    """Return linear layers with rectifiers between them."""
+    made: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        made += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return nn.Sequential(*made[:-1])
+
+
+class Summary(nn.Module):
+    """What is known of the whole, from all vehicles and slots in any order: ``(n, k)`` to ``(n, width)``."""
+
+    def __init__(self, layout: Layout, width: int):
+        """Make a summary of ``width`` numbers."""
+        super().__init__()
+        self.vehicle = nn.Linear(layout.vehicles.shape[1], width)
+        self.slot = nn.Linear(layout.slots.shape[1], width)
+        self.whole = _layers((len(layout.whole) + 2 * width, width, width))
+
+    def forward(self, whole: torch.Tensor, vehicles: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """Return the summary of ``whole`` (n, g), ``vehicles`` (n, v, f) and ``slots`` (n, k, s)."""
+        by_vehicle = torch.relu(self.vehicle(vehicles)).sum(dim=1)
+        by_slot = torch.relu(self.slot(slots)).sum(dim=1)
+        summary: torch.Tensor = self.whole(torch.cat([whole, by_vehicle, by_slot], dim=1))
+        return torch.relu(summary)
+
+
+class PairScores(nn.Module):
+    """Scores of all actions, ``(n, m)``, and the features of a critic, ``(n, width)``, from observations ``(n, k)``."""
+
+    _order: torch.Tensor
+    _actions: torch.Tensor
+
+    def __init__(self, id: str, width: int = 64, with_value: bool = True):
+        """Make the network of an id.
+
+        Args:
+            id: The environment.
+            width: Width of the hidden layers.
+            with_value: Whether it has the layers of a critic.
+        """
+        super().__init__()
+        known = self._layout = layout(id)
+        blocks = (known.whole, known.vehicles, known.slots, known.pairs)
+        self._sizes, self._shapes = [block.size for block in blocks], [block.shape for block in blocks]
+        order = np.concatenate([block.ravel() for block in blocks])
+        self._in_order = bool((order == np.arange(len(order))).all())
+        self.register_buffer("_order", torch.as_tensor(order), persistent=False)
+        self.register_buffer("_actions", torch.as_tensor(known.actions), persistent=False)
+        between = known.pairs.shape[2] + (1 if known.places else 0)
+        self.summary = Summary(known, width)
+        self.from_summary = nn.Linear(width, width)
+        self.from_vehicle = nn.Linear(known.vehicles.shape[1], width)
+        self.from_slot = nn.Linear(known.slots.shape[1], width)
+        self.from_pair = nn.Linear(between, width)
+        self.score = _layers((width, width, 1))
+        self.score_wait = _layers((width, width, 1))
+        self.critic = Summary(known, width) if with_value else None
+        self.latent_dim_pi, self.latent_dim_vf = known.actions.size + 1, width
+        for last in (self.score[-1], self.score_wait[-1]):
+            assert isinstance(last, nn.Linear)
+            nn.init.normal_(last.weight, std=0.01)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the scores of the actions and the critic's features."""
+        return self.forward_actor(obs), self.forward_critic(obs)
+
+    def forward_critic(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return the critic's features, ``(n, width)``."""
+        assert self.critic is not None
+        features: torch.Tensor = self.critic(*self._blocks(obs)[:3])
+        return features
+
+    def forward_actor(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return the scores of the actions, ``(n, m)``; 0 where a pair cannot be legal."""
+        whole, vehicles, slots, pairs = self._blocks(obs)
+        summary = self.summary(whole, vehicles, slots)
+        row, k, v = self._cells(vehicles, slots, pairs)
+        hidden = (
+            self.from_summary(summary)[row]
+            + self.from_vehicle(vehicles)[row, v]
+            + self.from_slot(slots)[row, k]
+            + self.from_pair(self._between(vehicles[row, v], slots[row, k], pairs[row, k, v]))
+        )
+        scores = torch.zeros(len(obs), self.latent_dim_pi, dtype=obs.dtype, device=obs.device)
+        scores[:, self._layout.wait] = self.score_wait(summary).squeeze(1)
+        return scores.index_put((row, self._actions[k, v]), self.score(torch.relu(hidden)).squeeze(1))
+
+    def _blocks(self, obs: torch.Tensor) -> list[torch.Tensor]:
+        """Return the whole (n, g), the vehicles (n, v, f), the slots (n, k, s) and the pairs (n, k, v, c)."""
+        parts = torch.split(obs if self._in_order else obs[:, self._order], self._sizes, dim=1)
+        return [part.view(-1, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def _between(self, vehicles: torch.Tensor, slots: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        """Return what is known of cells beyond their vehicles (c, f) and slots (c, s), ``(c, p)``."""
+        if not self._layout.places:
+            return pairs
+        x, y, pickup_x, pickup_y = self._layout.places
+        return torch.hypot(vehicles[:, x] - slots[:, pickup_x], vehicles[:, y] - slots[:, pickup_y]).unsqueeze(1)
+
+    def _cells(
+        self, vehicles: torch.Tensor, slots: torch.Tensor, pairs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return row, slot and vehicle of every pair that may be legal, each ``(c,)``."""
+        there = (slots[:, :, self._layout.slot_filled] > 0).unsqueeze(2)
+        if self._layout.vehicle_there >= 0:
+            there = there & (vehicles[:, :, self._layout.vehicle_there] > 0).unsqueeze(1)
+        if pairs.shape[3]:
+            there = there & (pairs != 0).any(dim=3)
+        row, k, v = there.nonzero(as_tuple=True)
+        return row, k, v
+
+
+class PairPolicy(MaskableActorCriticPolicy):
+    """Actor and critic of MaskablePPO over :class:`PairScores`."""
+
+    def __init__(self, *args: Any, id: str, width: int = 64, **settings: Any):
+        """Make the policy of an id; ``settings`` are those of SB3's actor-critic policies."""
+        self.id, self.width = id, width
+        super().__init__(*args, **settings)
+
+    def _build(self, lr_schedule: Any) -> None:
+        self.mlp_extractor: Any = PairScores(self.id, self.width)
+        self.action_net: Any = nn.Identity()
+        self.value_net = nn.Linear(self.mlp_extractor.latent_dim_vf, 1)
+        optimizer: Any = self.optimizer_class
+        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"id": self.id, "width": self.width}
+
+
+class _PairQNetwork(QNetwork):
+    """Action values from :class:`PairScores`."""
+
+    def __init__(self, *args: Any, id: str, width: int, **settings: Any):
+        super().__init__(*args, **settings)
+        self.q_net: Any = _Actor(id, width)
+
+
+class _Actor(PairScores):
+    """The scores alone."""
+
+    def __init__(self, id: str, width: int):
+        super().__init__(id, width, with_value=False)
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return self.forward_actor(obs)
+
+
+class PairDQNPolicy(DQNPolicy):
+    """Action values of the masked DQN over :class:`PairScores`."""
+
+    def __init__(self, *args: Any, id: str, width: int = 64, **settings: Any):
+        """Make the policy of an id; ``settings`` are those of SB3's DQN policies."""
+        self.id, self.width = id, width
+        super().__init__(*args, **settings)
+
+    def make_q_net(self) -> QNetwork:
+        """Return a network of action values."""
+        arguments = self._update_features_extractor(self.net_args, features_extractor=None)
+        return _PairQNetwork(**arguments, id=self.id, width=self.width).to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"id": self.id, "width": self.width}

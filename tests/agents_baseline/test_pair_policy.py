@@ -1,0 +1,96 @@
+"""One small network scores every pair of booking and vehicle: those that are legal, in any order of the vehicles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rlops.agents_baseline import pair_policy
+from rlops.agents_baseline.agents import load_agent
+from rlops.agents_baseline.evaluate import evaluate
+from rlops.agents_baseline.pair_policy import PairScores, layout
+from rlops.agents_baseline.train import train
+from rlops.envs import parse_id
+from rlops.envs.faces import VectorEnv
+from rlops.errors import InvalidValue
+
+IDS = ("rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/Dispatch-v2")
+SMALL = {
+    "maskable_ppo": {"n_steps": 50, "batch_size": 100, "n_epochs": 1},
+    "dqn": {"learning_starts": 50, "buffer_size": 1000},
+}
+
+
+def seen(id, steps=250, rows=6):
+    """Return what rows observe in the middle of a day, and what they may do then."""
+    envs = VectorEnv(*parse_id(id), rows)
+    obs, _ = envs.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for step in range(steps):
+        masks = envs.action_masks()
+        actions = np.where(masks, rng.random(masks.shape), -1.0).argmax(axis=1)
+        obs = envs.step(np.full(rows, layout(id).wait) if step % 3 else actions)[0]
+    return torch.as_tensor(obs), envs.action_masks()
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_exactly_the_legal_pairs_are_scored(id):
+    obs, masks = seen(id)
+    scores = PairScores(id).forward_actor(obs).detach().numpy()
+    assert scores.shape == masks.shape
+    np.testing.assert_array_equal(scores != 0, masks)
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_the_order_of_the_vehicles_does_not_matter(id):
+    obs, _ = seen(id)
+    known, net = layout(id), PairScores(id)
+    scores, features = net(obs)
+    order = np.random.default_rng(1).permutation(len(known.vehicles))
+    turned = obs.clone()
+    turned[:, known.vehicles.ravel()] = obs[:, known.vehicles[order].ravel()]
+    turned[:, known.pairs.ravel()] = obs[:, known.pairs[:, order].ravel()]
+    turned_scores, turned_features = net(turned)
+    torch.testing.assert_close(turned_features, features)
+    torch.testing.assert_close(turned_scores[:, known.actions.ravel()], scores[:, known.actions[:, order].ravel()])
+    torch.testing.assert_close(turned_scores[:, known.wait], scores[:, known.wait])
+    assert (scores != turned_scores).any()
+
+
+def test_the_distance_to_a_pickup_is_known_where_the_pairs_do_not_say_it():
+    known, net = layout("rlops/Dispatch-v0"), PairScores("rlops/Dispatch-v0")
+    assert known.pairs.shape == (20, 10, 0)
+    north, east = (known.vehicles[:, known.places[i]] for i in (0, 1))
+    obs = torch.zeros(1, 122)
+    obs[0, known.vehicles[:, known.vehicle_there]] = 1.0
+    obs[0, known.slots[0, known.slot_filled]] = 0.2
+    obs[0, north[1]], obs[0, east[2]] = 0.3, 0.4
+    _, vehicles, slots, pairs = net._blocks(obs)
+    row, k, v = net._cells(vehicles, slots, pairs)
+    between = net._between(vehicles[row, v], slots[row, k], pairs[row, k, v])
+    assert between[:3, 0].tolist() == pytest.approx([0.0, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("algo", SMALL)
+def test_an_agent_with_a_pair_policy_is_trained_saved_and_loaded(algo, tmp_path):
+    settings = {**SMALL[algo], "policy": "PairPolicy", "policy_kwargs": {"width": 8}}
+    model = train(IDS[0], algo, steps=500, num_envs=4, out=tmp_path / "run", hyperparameters=settings)
+    agent = load_agent(tmp_path / "run", IDS[0])
+    played = evaluate(IDS[0], agent, range(3), latency=False)
+    assert (played.table["illegal"] == 0).all()
+    (tmp_path / "run" / "config.yaml").unlink()  # the model alone says what it is
+    again = evaluate(IDS[0], load_agent(model, IDS[0]), range(3), latency=False)
+    np.testing.assert_array_equal(again.table["return"], played.table["return"])
+
+
+def test_an_algorithm_without_masks_is_refused():
+    with pytest.raises(InvalidValue, match="PairPolicy must be used with maskable_ppo or dqn, got ppo"):
+        train(IDS[0], "ppo", steps=1, out="unused", hyperparameters={"policy": "PairPolicy"})
+
+
+def test_an_environment_without_pairs_is_refused(monkeypatch):
+    kernel = parse_id(IDS[0])[0].kernel(0)
+    monkeypatch.setattr(kernel, "ACTION", 5)
+    with pytest.raises(InvalidValue, match="one action for every slot and vehicle and one that waits, got 5"):
+        pair_policy.layout(IDS[0])
