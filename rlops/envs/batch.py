@@ -77,12 +77,14 @@ class Batch:
         params: Mapping[str, Any] | None = None,
         data: Any = None,
         threads: int | None = None,
+        variant: str | None = None,
     ):
-        """Allocate ``rows`` rows; nothing runs before the first reset."""
+        """Allocate ``rows`` rows, of the version's ``variant`` if one is named; nothing runs before the first reset."""
         if not isinstance(rows, (int, np.integer)) or rows < 1:
             raise InvalidValue(f"num_envs must be a whole number of at least 1, got {rows!r}.")
         self.family, self.number, self.rows = family, number, int(rows)
-        self.kernel = family.kernel(number)
+        self.variant = variant
+        self.kernel = family.kernel(number, variant)
         self.id = f"rlops/{family.name}-v{number}"
         self.threads = self._checked_threads(threads)
         self.base = self._records(parameter_dtype(self.kernel.PARAMETERS), self.rows)
@@ -329,7 +331,7 @@ class Batch:
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("family", "number", "rows", "id", "threads", "base", "params", "state", "data", "started")
+        names = ("family", "number", "variant", "rows", "id", "threads", "base", "params", "state", "data", "started")
         return {name: getattr(self, name) for name in names} | {
             "shown": {name: getattr(self.out, name) for name in Outputs.__slots__}
         }
@@ -337,7 +339,7 @@ class Batch:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         shown = saved.pop("shown")
         self.__dict__.update(saved)
-        self.kernel = self.family.kernel(self.number)
+        self.kernel = self.family.kernel(self.number, self.variant)
         self.threads = min(self.threads, usable_threads())
         self._every_row = np.ones(self.rows, np.bool_)
         self._bind()
