@@ -18,7 +18,13 @@ from rlops.envs.dispatch import scene as scenes
 from rlops.envs.faces import Env
 from rlops.errors import InvalidValue, MissingExtra
 
-IDS = ("rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/Dispatch-v2", "rlops/DispatchReposition-v2", "rlops/DispatchStatic-v2")
+IDS = (
+    "rlops/Dispatch-v0",
+    "rlops/Dispatch-v1",
+    "rlops/Dispatch-v2",
+    "rlops/DispatchReposition-v2",
+    "rlops/DispatchStatic-v2",
+)
 DAYS = ("rlops/Dispatch-v1", "rlops/Dispatch-v2")
 
 
