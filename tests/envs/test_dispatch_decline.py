@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import rlops
-from rlops.envs.dispatch import kernel_v2, kernel_v2_decline
+from rlops.envs.dispatch import kernel_v2, kernel_v2_decline, kernel_v2_reposition
 from rlops.envs.dispatch.city import CANCELLED, HORIZON_MIN, MISSED
 from rlops.envs.dispatch.kernel_v2 import ADVANCE, V_MAX, K
 from rlops.envs.dispatch.kernel_v2_decline import ACTION
@@ -256,10 +256,13 @@ def test_one_variant_at_a_time(monkeypatch):
     assert gym.make(ID, allow_decline=False, other=True).unwrapped.kernel is kernel_v2_decline
 
 
-def test_a_variant_has_the_parameters_of_its_kernel_and_a_state_of_its_own():
-    assert kernel_v2_decline.PARAMETERS is kernel_v2.PARAMETERS
-    assert kernel_v2_decline.OBSERVATION is kernel_v2.OBSERVATION
-    assert kernel_v2_decline.KPIS[:-1] == kernel_v2.KPIS
+def test_variants_have_what_v2_has_and_a_state_of_their_own():
+    for variant in (kernel_v2_decline, kernel_v2_reposition):
+        for name in ("PARAMETERS", "OBSERVATION", "REWARD_TERMS", "CONTEXT", "INFO", "DATA", "DATA_OPTION", "data_from",
+                     "RENDER", "RENDER_FPS", "STEP_MINUTES"):  # fmt: skip
+            assert getattr(variant, name) is getattr(kernel_v2, name)
+        assert variant.KPIS[:-1] == kernel_v2.KPIS
+        assert variant.STATE != kernel_v2.STATE
     plain = opened(False)
     assert "must be what save_state of the same id returned" in message(
         lambda: opened().load_state(plain.save_state()), InvalidValue
