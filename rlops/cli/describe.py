@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from rich.table import Table
@@ -26,6 +27,10 @@ def describe(id: Id) -> None:
         console.print(f"[bold]Action[/bold]  one of {kernel.ACTION}, 0 … {kernel.ACTION - 1}\n", highlight=False)
     else:
         console.print(_columns(f"Action ({width(kernel.ACTION)} numbers)", kernel.ACTION))
+    for option, module in getattr(kernel, "VARIANTS", {}).items():
+        variant = importlib.import_module(module)
+        told = (variant.__doc__ or "").partition("\n")[0].partition(": ")[2]
+        console.print(f"[bold]{option}=True[/bold]  one of {variant.ACTION}: {told}\n", highlight=False)
     console.print(_columns(f"Observation ({width(kernel.OBSERVATION)} numbers)", kernel.OBSERVATION))
     if getattr(kernel, "AGENTS", ()):
         title = f"What each of {len(kernel.AGENTS)} agents observes, choosing one of {kernel.AGENT_ACTION}"

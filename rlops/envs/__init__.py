@@ -9,13 +9,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from rlops.envs.contract import Family, add_family, family
-from rlops.envs.dispatch import DISPATCH, DISPATCH_STATIC
+from rlops.envs.dispatch import DISPATCH, DISPATCH_REPOSITION, DISPATCH_STATIC
 from rlops.errors import InvalidValue, UnknownName
 
 if TYPE_CHECKING:
     from rlops.envs.faces import ParallelEnv
 
-FAMILIES: tuple[Family, ...] = (DISPATCH, DISPATCH_STATIC)
+FAMILIES: tuple[Family, ...] = (DISPATCH, DISPATCH_REPOSITION, DISPATCH_STATIC)
 
 __all__ = ["FAMILIES", "parallel_env", "parse_id", "register_family"]
 

@@ -110,6 +110,7 @@ class Batch:
         params: Mapping[str, Any] | None = None,
         data: Any = None,
         threads: int | None = None,
+        variant: str | None = None,
         lends: bool = False,
         agents: bool = False,
     ):
@@ -122,13 +123,15 @@ class Batch:
             params: Nominal parameters that should differ from the version's.
             data: The kernel's own data option.
             threads: Threads that share the rows; None: by the number of rows.
+            variant: Name of the version's variant; None: the version itself.
             lends: Whether output buffers are lent to the caller instead of being copied for it, where that is faster.
             agents: Whether there are buffers for what agents observe, may do and get.
         """
         if not isinstance(rows, (int, np.integer)) or rows < 1:
             raise InvalidValue(f"num_envs must be a whole number of at least 1, got {rows!r}.")
         self.family, self.number, self.rows = family, number, int(rows)
-        self.kernel = family.kernel(number)
+        self.variant = variant
+        self.kernel = family.kernel(number, variant)
         self.id = f"rlops/{family.name}-v{number}"
         self.threads = self._checked_threads(threads)
         self.base = self._records(parameter_dtype(self.kernel.PARAMETERS), self.rows)
@@ -389,19 +392,9 @@ class Batch:
 
     def __getstate__(self) -> dict[str, Any]:
         names = (
-            "family",
-            "number",
-            "rows",
-            "id",
-            "threads",
-            "base",
-            "params",
-            "state",
-            "data",
-            "started",
-            "_lends",
-            "_agents",
-        )
+            "family", "number", "variant", "rows", "id", "threads", "base", "params", "state", "data", "started",
+            "_lends", "_agents",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {
             "shown": {name: getattr(self.out, name) for name in Outputs.NAMES}
         }
@@ -409,7 +402,7 @@ class Batch:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         shown = saved.pop("shown")
         self.__dict__.update(saved)
-        self.kernel = self.family.kernel(self.number)
+        self.kernel = self.family.kernel(self.number, self.variant)
         self.threads = min(self.threads, usable_threads())
         self._every_row = np.ones(self.rows, np.bool_)
         self._bind()

@@ -18,6 +18,9 @@ Constants of a kernel:
 ``AGENTS``         names of the agents of the parallel face (optional), with ``AGENT_ACTION`` (int),
                    ``AGENT_OBSERVATION`` (columns)
 ``STEP_MINUTES``   nominal length of a step [min], for frame rates and rates per hour (optional)
+``VARIANTS``       construction options that change what may be decided (optional): the option's name → import
+                   path of the kernel that takes this one's place when the option is true. A variant has the
+                   same ``PARAMETERS``; its actions go on where this kernel's end
 =================  ==================================================================================
 
 Row functions of a kernel (``s.key`` is set, ``s.terms`` is zeroed before ``step``; the rest of ``s`` is zeroed
@@ -216,9 +219,10 @@ class Family:
                 return version
         raise UnknownName("version", f"v{number}", [f"v{v.number}" for v in self.versions], f"rlops/{self.name}")
 
-    def kernel(self, number: int) -> Any:
-        """Return the kernel module of one version."""
-        return importlib.import_module(self.version(number).kernel)
+    def kernel(self, number: int, variant: str | None = None) -> Any:
+        """Return the kernel module of one version, or that of its ``variant``: a name in the kernel's ``VARIANTS``."""
+        kernel = importlib.import_module(self.version(number).kernel)
+        return importlib.import_module(kernel.VARIANTS[variant]) if variant else kernel
 
     def nominal(self, number: int) -> np.ndarray:
         """Return the nominal parameters of one version as a record array ``(1,)``."""

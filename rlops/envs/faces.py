@@ -63,16 +63,18 @@ class _Face:
         **batch: bool,
     ) -> None:
         known = family_or_name if isinstance(family_or_name, Family) else family(family_or_name)
-        kernel = known.kernel(version)
-        self._data_option = getattr(kernel, "DATA_OPTION", None)
         owner = f"rlops/{known.name}-v{version}"
+        self._variants = tuple(getattr(known.kernel(version), "VARIANTS", ()))
+        variant = self._taken_variant(options, owner)
+        kernel = known.kernel(version, variant)
+        self._data_option = getattr(kernel, "DATA_OPTION", None)
         modes = ["rgb_array"] if hasattr(kernel, "RENDER") else []
         if render_mode is not None and render_mode not in modes:
             raise UnknownName("render_mode", render_mode, modes, owner)
         data = options.pop(self._data_option, None) if self._data_option else None
         for name in options:
             raise UnknownName("option", name, self._construction_options(), owner)
-        self._batch = Batch(known, version, rows, params=params, data=data, threads=threads, **batch)
+        self._batch = Batch(known, version, rows, params=params, data=data, threads=threads, variant=variant, **batch)
         self._terms = kernel.REWARD_TERMS if len(kernel.REWARD_TERMS) > 1 else ()
         self._masked = hasattr(kernel, "mask")
         self._info_fields: tuple[str, ...] = getattr(kernel, "INFO", ())
@@ -88,7 +90,18 @@ class _Face:
 
     def _construction_options(self) -> list[str]:
         shared = ["params", "expose_context", "render_mode", "threads"]
-        return shared + ([self._data_option] if self._data_option else [])
+        return [*shared, *([self._data_option] if self._data_option else []), *self._variants]
+
+    def _taken_variant(self, options: dict[str, Any], owner: str) -> str | None:
+        """Take the kernel's variants out of ``options`` and return the one that is asked for."""
+        given = {name: options.pop(name) for name in self._variants if name in options}
+        for name, value in given.items():
+            if not isinstance(value, bool):
+                raise InvalidValue(f"{owner}: {name} must be True or False, got {value!r}. Leave it out for False.")
+        asked = [name for name, value in given.items() if value]
+        if len(asked) > 1:
+            raise InvalidValue(f"{owner}: one variant at most must be True, got {', '.join(asked)}. Choose one.")
+        return asked[0] if asked else None
 
     @property
     def kernel(self) -> Any:
@@ -223,7 +236,8 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
             expose_context: Whether ``info["context"]`` shows the hidden quantities.
             render_mode: ``"rgb_array"`` or None.
             threads: Ignored for one row; accepted so that both faces take the same keywords.
-            options: The kernel's own option, for example ``demand=``.
+            options: The kernel's own options, for example ``demand=``, and its variants, for example
+                ``allow_decline=True``.
 
         Raises:
             UnknownName: For an unknown version, parameter, option or render mode.
@@ -352,7 +366,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             render_mode: ``"rgb_array"`` or None.
             threads: Threads that share the rows; by default one below a measured number of rows, else all
                 cores. The result does not depend on it.
-            options: The kernel's own option, for example ``demand=``.
+            options: The kernel's own options, for example ``demand=``, and its variants, for example
+                ``allow_decline=True``.
 
         Raises:
             UnknownName: For an unknown version, parameter, option or render mode.
@@ -567,7 +582,8 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
             options=options, agents=True,
         )  # fmt: skip
         if not hasattr(self.kernel, "AGENTS"):
-            raise InvalidValue(f"{self._batch.id} has no agents: use gymnasium.make for it.")
+            asked = f" with {self._batch.variant}=True" if self._batch.variant else ""
+            raise InvalidValue(f"{self._batch.id}{asked} has no agents: use gymnasium.make for it.")
         self.metadata["name"] = f"{self.family.name}-v{version}"
         self.possible_agents = list(self.kernel.AGENTS)
         self.agents: list[str] = []

@@ -141,6 +141,13 @@ def test_a_description_has_parameters_columns_terms_and_versions(run):
         assert word in told
 
 
+def test_describe_shows_the_variants_of_a_version(run):
+    code, told, _ = run("describe", "rlops/Dispatch-v2")
+    assert code == 0
+    assert "allow_decline=True  one of 273: a booking may be refused" in told
+    assert "one of 257" in told
+
+
 def test_golden_files_are_recorded_once_and_replayed(run, tmp_path):
     code, told, _ = run("golden", "record", ID, "--folder", tmp_path)
     assert code == 0

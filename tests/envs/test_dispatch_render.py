@@ -18,7 +18,13 @@ from rlops.envs.dispatch import scene as scenes
 from rlops.envs.faces import Env
 from rlops.errors import InvalidValue, MissingExtra
 
-IDS = ("rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/Dispatch-v2", "rlops/DispatchStatic-v2")
+IDS = (
+    "rlops/Dispatch-v0",
+    "rlops/Dispatch-v1",
+    "rlops/Dispatch-v2",
+    "rlops/DispatchReposition-v2",
+    "rlops/DispatchStatic-v2",
+)
 DAYS = ("rlops/Dispatch-v1", "rlops/Dispatch-v2")
 
 
@@ -71,7 +77,7 @@ def test_frames_differ_as_time_passes(id):
     assert not np.array_equal(first, frame_of(env))
 
 
-@pytest.mark.parametrize("id", IDS[:3])
+@pytest.mark.parametrize("id", IDS[:4])
 def test_gymnasiums_checker_accepts_rendering(id):
     check_env(gym.make(id, render_mode="rgb_array").unwrapped)
 

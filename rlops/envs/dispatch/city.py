@@ -232,7 +232,8 @@ def expected_departure_min(s, arrive_min, km):
 def leg_factor(p, s, from_stop, to_stop):
     """Return the noise of a leg [-], log-normal with mean 1; it multiplies the leg's kilometres in time.
 
-    Stops: 2b is the pickup of booking b, 2b + 1 its drop-off, 2 MAX_BOOKINGS + v where vehicle v started.
+    Stops: 2b is the pickup of booking b, 2b + 1 its drop-off, 2 MAX_BOOKINGS + v where vehicle v started,
+    higher ones a kernel's own places.
     """
     sd = p.leg_noise_sd
     return math.exp(sd * _normal(s, LEG_NOISE, from_stop * 4096 + to_stop) - 0.5 * sd * sd)

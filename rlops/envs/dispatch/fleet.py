@@ -317,7 +317,7 @@ def _decide(p, s, v, t_min):
     if depart_min > t_min:
         s.until_min[v] = min(depart_min, s.shift_end_min[v])
     else:
-        _leave(p, s, v, t_min)
+        leave(p, s, v, t_min)
 
 
 @njit(error_model="numpy", inline="always")
@@ -336,7 +336,7 @@ def _departure_min(s, v, t_min):
 
 
 @njit(error_model="numpy")
-def _leave(p, s, v, t_min):
+def leave(p, s, v, t_min):
     """Send a vehicle to its first stop, unless the rider there has gone by then."""
     stop, km = s.plan[v, 0], s.leg_km[v, 0]
     b = stop >> 1
@@ -394,7 +394,7 @@ def _end_leg(p, s, v, t_min):
     if s.vehicle[b] == v and min(s.cancel_min[b], s.expires_min[b]) <= t_min:
         _withdraw(p, s, b, t_min)
     if s.vehicle[b] != v:
-        s.n_wasted += 1
+        s.n_wasted += b < MAX_BOOKINGS  # beyond them are places where nobody was to wait
         _free(p, s, v, t_min)
         return
     begin_min = max(t_min, s.earliest_min[b])

@@ -77,6 +77,7 @@ ADVANCE = K * V_MAX
 ACTION = ADVANCE + 1
 INFO = ("dt_min",)
 AGENT_INFO = ("lost_bid",)
+VARIANTS = {"allow_decline": "rlops.envs.dispatch.kernel_v2_decline"}
 
 _K, _N = (K,), (MAX_BOOKINGS,)
 STATE = state_dtype(
@@ -274,7 +275,7 @@ def step(p, s, d, action):
     for _ in range(EVENT_MAX_MIN if p.event_driven else 1):
         woken = advance(p, s)
         s.dt_min += 1.0
-        _close(p, s)
+        close(p, s)
         if woken or s.terminated or s.truncated:
             break
     _fill_slots(s)
@@ -298,13 +299,13 @@ def _assign(p, s, k, v):
     insert(p, s, v, b, s.pair_pickup[row, v], s.pair_dropoff[row, v])
     if s.mode[v] == IDLE:
         s.until_min[v] = s.now_min
-    _free_row(s, row)
+    free_row(s, row)
     s.dirty[v] = 1
-    _refresh_column(p, s, v)
+    refresh_column(p, s, v)
 
 
 @njit(error_model="numpy")
-def _close(p, s):
+def close(p, s):
     """End the day if it is over."""
     resolved = s.n_completed + s.n_missed + s.n_no_show + s.n_cancelled
     s.terminated = s.now_min >= HORIZON_MIN and resolved == s.n_bookings
@@ -317,7 +318,8 @@ def _close(p, s):
 
 
 @njit(error_model="numpy", inline="always")
-def _free_row(s, row):
+def free_row(s, row):
+    """Take a booking out of the pair table."""
     s.row_of[s.row_booking[row]] = -1
     s.row_booking[row] = -1
 
@@ -333,7 +335,7 @@ def _fill_slots(s):
             while rank < shown and s.open_list[rank] != b:
                 rank += 1
             if rank == shown:
-                _free_row(s, row)
+                free_row(s, row)
     free = 0
     for k in range(K):
         s.slot[k] = -1
@@ -352,13 +354,13 @@ def _fill_slots(s):
 def _refresh_pairs(p, s):
     """Compute what time and events have changed in the pair table."""
     for v in range(p.n_vehicles):
-        _refresh_column(p, s, v)
+        refresh_column(p, s, v)
     for row in range(K):
         s.row_new[row] = 0
 
 
 @njit(error_model="numpy")
-def _takes_bookings(p, s, v):
+def takes_bookings(p, s, v):
     """Return whether a vehicle is on shift, not down and not overdue for its break."""
     if s.mode[v] == OFF or s.mode[v] == DOWN or s.now_min >= s.shift_end_min[v]:
         return False
@@ -368,9 +370,9 @@ def _takes_bookings(p, s, v):
 
 
 @njit(error_model="numpy")
-def _refresh_column(p, s, v):
+def refresh_column(p, s, v):
     """Compute one vehicle's column: everything if its plan or its start has moved, else only the new rows."""
-    if not _takes_bookings(p, s, v):
+    if not takes_bookings(p, s, v):
         if s.listed[v]:
             s.listed[v] = 0
             for row in range(K):

@@ -25,6 +25,7 @@ from rlops.envs.dispatch.scene import (
     OFF_SHIFT,
     ON_BREAK,
     PICKUP,
+    PLACE,
     SERVED,
     TO_PICKUP,
     WAITING,
@@ -277,11 +278,14 @@ def _draw_plan(pen: _Pen, half_width_km: float, vehicle: Vehicle) -> None:
 
 
 def _draw_stop(pen: _Pen, x: float, y: float, kind: int, colour: Colour, r: float = 4.0) -> None:
-    """Draw a pickup as a ring, a drop-off as a square."""
+    """Draw a pickup as a ring, a drop-off as a square, a place as a cross."""
     if kind == PICKUP:
         pen.disc(x, y, r + 0.5, CARD, colour, 1.75)
     elif kind == DROPOFF:
         pen.box(x - r + 0.5, y - r + 0.5, x + r - 0.5, y + r - 0.5, colour, 1)
+    elif kind == PLACE:
+        pen.line([(x - r, y), (x + r, y)], colour, 1.5)
+        pen.line([(x, y - r), (x, y + r)], colour, 1.5)
 
 
 def _draw_booking(pen: _Pen, x: float, y: float, booking: Booking, half_width_km: float = math.nan) -> None:

@@ -20,8 +20,8 @@ WAITING, TO_PICKUP, WITH_RIDERS, AT_STOP, ON_BREAK, BROKEN_DOWN, OFF_SHIFT = ran
 """What a vehicle does, in the words of every version."""
 MODE_NAMES = ("waiting", "to pickup", "with riders", "at a stop", "on break", "broken down", "off shift")
 
-PICKUP, DROPOFF, DEPOT = range(3)
-"""Kind of a stop."""
+PICKUP, DROPOFF, DEPOT, PLACE = range(4)
+"""Kind of a stop; PLACE is where a vehicle is sent though nobody waits."""
 
 EARLY, DUE, LATE, MISSED, SERVED = range(5)
 """A booking: its window is to come, is open, is over; it was given up, it was served a moment ago."""
@@ -144,7 +144,7 @@ def vehicles(kernel: ModuleType, p: Any, s: Any) -> tuple[Vehicle, ...]:
 
 
 def _title(kernel: ModuleType) -> str:
-    return f"Dispatch {kernel.__name__.rpartition('_')[2]}"
+    return f"Dispatch {kernel.__name__.rpartition('kernel_')[2].replace('_', ' ')}"
 
 
 # --- v1 and v2 ------------------------------------------------------------------------------------------
@@ -220,12 +220,13 @@ def _pooling_vehicle(s: Any, v: int) -> Vehicle:
         }.get(mode, OFF_SHIFT)
     n = int(s["stops"][v])
     stops = tuple(
-        Stop(PICKUP if picked_at == -2 else DROPOFF, x, y, begin, late > _EPS_MIN)
-        for picked_at, x, y, begin, late in zip(
-            *(s[name][v, :n].tolist() for name in ("picked_at", "stop_x_km", "stop_y_km", "begin_min", "late_min")),
+        Stop(_kind(stop), x, y, begin, late > _EPS_MIN)
+        for stop, x, y, begin, late in zip(
+            *(s[name][v, :n].tolist() for name in ("plan", "stop_x_km", "stop_y_km", "begin_min", "late_min")),
             strict=True,
         )
     )
+    moving = mode == plan.DRIVING and stops[0].kind == PLACE
     return Vehicle(
         x_km,
         y_km,
@@ -234,7 +235,15 @@ def _pooling_vehicle(s: Any, v: int) -> Vehicle:
         int(s["onboard_wc"][v]),
         stops,
         float(s["believed_min"][v]),
+        "moving" if moving else "",
     )
+
+
+def _kind(stop: int) -> int:
+    """Return the kind of a stop of a plan: pickups are even, stops behind those of the bookings are places."""
+    if stop >= 2 * city.MAX_BOOKINGS:
+        return PLACE
+    return DROPOFF if stop & 1 else PICKUP
 
 
 def vehicles_of_v1(kernel: ModuleType, p: Any, s: Any) -> tuple[Vehicle, ...]:

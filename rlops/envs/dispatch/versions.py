@@ -18,6 +18,12 @@ V2 = V1.next(
     "breakdowns and congestion that is not known in advance.",
     kernel="rlops.envs.dispatch.kernel_v2",
 )
+REPOSITION_V2 = Version(
+    2,
+    "An idle vehicle may be sent to a zone beside its own before anybody asks for it; everything else is v2. Numbered "
+    "after the v2 that it is a variant of.",
+    "rlops.envs.dispatch.kernel_v2_reposition",
+)
 STATIC_V2 = Version(
     2,
     "Hard time windows, Euclidean distance, no noise: costs are those of the literature. Numbered after the v2 that it "
