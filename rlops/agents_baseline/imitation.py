@@ -6,6 +6,7 @@ follow them, so that the first advantages of PPO are about what the policy does,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from rlops.agents_baseline.agents import load_agent
 from rlops.errors import InvalidValue, UnknownName
 
-DEFAULTS = {"episodes": 64, "epochs": 4, "batch_size": 512, "learning_rate": 1e-3}
+DEFAULTS = {"episodes": 64, "epochs": 4, "batch_size": 512, "learning_rate": 1e-3, "smoothing": 0.1}
 """Settings of ``demonstrations`` besides ``controller``."""
 
 
@@ -79,24 +80,40 @@ def demonstrate(envs: Any, id: str, controller: str, gamma: float, reward_scale:
     )
 
 
-def imitate(model: Any, shown: Demonstrations, *, epochs: int, batch_size: int, learning_rate: float) -> None:
-    """Fit policy and critic of a MaskablePPO ``model`` to what was shown.
+def imitate(
+    model: Any,
+    shown: Demonstrations,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    smoothing: float,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Fit policy and critic of a MaskablePPO ``model`` to what was ``shown``.
 
-    The order of the samples comes from PyTorch's generator, which SB3 seeds.
+    ``smoothing`` is the share of a sample's weight that goes to all legal actions alike: without it the policy is too
+    sure of itself to explore afterwards. ``progress`` is called with how many samples have been seen, and how many will
+    be. The order of the samples comes from PyTorch's generator, which SB3 seeds.
     """
     import torch
 
     optimizer = torch.optim.Adam(model.policy.parameters(), lr=learning_rate)
     obs, actions = torch.as_tensor(shown.obs), torch.as_tensor(shown.actions)
-    returns = torch.as_tensor(shown.returns, dtype=torch.float32)
+    masks_of, returns = torch.as_tensor(shown.masks), torch.as_tensor(shown.returns, dtype=torch.float32)
     model.policy.set_training_mode(True)
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        progress(epoch * len(obs), epochs * len(obs))
         for chosen in torch.split(torch.randperm(len(obs)), batch_size):
-            values, log_prob, _ = model.policy.evaluate_actions(
-                obs[chosen], actions[chosen], action_masks=shown.masks[chosen.numpy()]
-            )
-            errors = torch.nn.functional.mse_loss(values.flatten(), returns[chosen])
-            loss = model.vf_coef * errors - log_prob.mean()
+            masks = masks_of[chosen]
+            features = model.policy.extract_features(obs[chosen])
+            latent_pi, latent_vf = model.policy.mlp_extractor(features)
+            scores = model.policy.action_net(latent_pi).masked_fill(~masks, -torch.inf)
+            log_prob = scores.log_softmax(dim=1).masked_fill(~masks, 0.0)
+            taken = log_prob.gather(1, actions[chosen].unsqueeze(1)).mean()
+            alike = (log_prob.sum(dim=1) / masks.sum(dim=1)).mean()
+            errors = torch.nn.functional.mse_loss(model.policy.value_net(latent_vf).flatten(), returns[chosen])
+            loss = model.vf_coef * errors - (1.0 - smoothing) * taken - smoothing * alike
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.policy.parameters(), model.max_grad_norm)

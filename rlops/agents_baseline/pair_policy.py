@@ -200,7 +200,7 @@ class PairScores(nn.Module):
     def _blocks(self, obs: torch.Tensor) -> list[torch.Tensor]:
         """Return the whole (n, g), the vehicles (n, v, f), the slots (n, k, s) and the pairs (n, k, v, c)."""
         parts = torch.split(obs if self._in_order else obs[:, self._order], self._sizes, dim=1)
-        return [part.view(-1, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return [part.view(len(obs), *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def _between(self, vehicles: torch.Tensor, slots: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
         """Return what is known of cells beyond their vehicles (c, f) and slots (c, s), ``(c, p)``."""

@@ -39,13 +39,17 @@ _PROGRESS_S = 0.25
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is; means are over the last hundred episodes, NaN before the first has ended."""
+    """How far a training is; means are over the last hundred episodes, NaN before the first has ended.
+
+    While it imitates a controller, ``imitating`` names that and ``steps`` of ``total`` samples have been seen.
+    """
 
     steps: int
     total: int
-    steps_per_s: float
-    mean_return: float
-    completion: float
+    steps_per_s: float = float("nan")
+    mean_return: float = float("nan")
+    completion: float = float("nan")
+    imitating: str = ""
 
 
 def hyperparameters(id: str, algo: str) -> dict[str, Any]:
@@ -140,7 +144,7 @@ def train(
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
         model.set_logger(_logger(out / "tensorboard"))
         if settings.get("demonstrations"):
-            _imitate(model, id, settings, demand, params)
+            _imitate(model, id, settings, demand, params, progress)
         model.learn(steps, callback=_callback(steps, progress, max_seconds))
     env.close()
     _write(out, model, config)
@@ -207,12 +211,25 @@ def pair_policy(algo: str) -> Any:
     return PairDQNPolicy if algo == "dqn" else PairPolicy
 
 
-def _imitate(model: Any, id: str, settings: Mapping[str, Any], demand: Any, params: Mapping[str, Any] | None) -> None:
+def _imitate(
+    model: Any,
+    id: str,
+    settings: Mapping[str, Any],
+    demand: Any,
+    params: Mapping[str, Any] | None,
+    progress: Callable[[Progress], None] | None,
+) -> None:
     """Let ``model`` learn from the demonstrations that its settings ask for."""
     asked = dict(settings["demonstrations"])
+    controller = asked.pop("controller")
     envs = _rows(id, asked.pop("episodes"), demand, params)
-    shown = imitation.demonstrate(envs, id, asked.pop("controller"), model.gamma, settings["reward_scale"])
-    imitation.imitate(model, shown, **asked)
+    shown = imitation.demonstrate(envs, id, controller, model.gamma, settings["reward_scale"])
+
+    def tell(seen: int, total: int) -> None:
+        if progress is not None:
+            progress(Progress(seen, total, imitating=controller))
+
+    imitation.imitate(model, shown, progress=tell, **asked)
 
 
 def _rows(id: str, count: int, demand: Any, params: Mapping[str, Any] | None) -> VectorEnv:

@@ -61,7 +61,7 @@ def demo(
         _measured_steps(16, 1)
     console.print(_speed(console))
 
-    console.rule(f"2  MaskablePPO learns for {train_seconds:.0f} s")
+    console.rule(f"2  MaskablePPO imitates cheapest insertion, then learns for {train_seconds:.0f} s")
     folder = out / "maskable_ppo"
     train_with_bar(
         console,

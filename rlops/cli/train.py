@@ -85,7 +85,10 @@ def train_with_bar(console: Console, id: str, algo: str, *, steps: int, **option
         task = bar.add_task(f"{algo} on {id}", total=steps, told="")
 
         def tell(progress: training.Progress) -> None:
-            bar.update(task, completed=min(progress.steps, steps), told=_told(progress))
+            if progress.imitating:
+                bar.update(task, total=progress.total, completed=progress.steps, told=f"imitating {progress.imitating}")
+            else:
+                bar.update(task, total=steps, completed=min(progress.steps, steps), told=_told(progress))
 
         return training.train(id, algo, steps=steps, progress=tell, **options)  # type: ignore[arg-type]
 
