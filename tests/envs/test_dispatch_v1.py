@@ -310,8 +310,11 @@ def test_doing_nothing_misses_every_booking_that_is_not_cancelled():
 def test_riders_on_board_when_the_day_is_cut_off_are_charged_as_missed():
     rows = Rows(1, **QUIET)
     rows.step(int(np.flatnonzero(rows.masks[0])[0]))
-    b = int(rows.state["booking"][0][rows.state["mode"][0] > kernel.IDLE][0])
-    rows.state["event_min"][0][rows.state["mode"][0] > kernel.IDLE] = 5000.0
+    v = int(np.argmax(rows.state["mode"][0]))
+    b = int(rows.state["booking"][0][v])
+    while rows.state["mode"][0][v] != kernel.RIDING:
+        rows.step(kernel.ADVANCE)
+    rows.state["event_min"][0][v] = 5000.0
     while not rows.state["truncated"][0]:
         rows.step(kernel.ADVANCE)
     assert rows.state["now_min"][0] == city.END_MIN

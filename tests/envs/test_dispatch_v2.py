@@ -40,7 +40,14 @@ HARSH = {
     "late_cancel": 0.15, "leg_noise_sd": 0.35, "congestion_sd": 0.15, "demand_per_day": 280, "shift_min": 480,
 }  # fmt: skip
 TIGHT = {"ride_limit_min": 20, "ride_limit_factor": 1.2, "cap_amb": 2, "patience_min": 10, "n_vehicles": 5}
-BUSY = {"lookahead_min": 240, "prebook_share": 1, "n_vehicles": 16, "ride_limit_min": 90, "cap_wc": 3}
+BUSY = {
+    "lookahead_min": 240,
+    "prebook_share": 1,
+    "n_vehicles": 16,
+    "ride_limit_min": 90,
+    "cap_wc": 3,
+    "patience_min": 60,
+}
 WORLDS = [{}, HARSH, TIGHT, BUSY, HARSH | TIGHT, {"event_driven": 1}, {"pooling": 0}]
 
 
@@ -262,6 +269,40 @@ def test_vehicles_keep_their_shifts_and_every_one_of_them_rests():
     assert (resting[2:, :6] >= 60).all()  # the day may end during the last one's
 
 
+def test_a_vehicle_that_leaves_after_its_shift_only_brings_home_who_is_on_board():
+    env = vector(6, shift_min=480, n_vehicles=5, demand_per_day=280, leg_noise_sd=0.35, patience_min=60)
+    driven = []
+
+    def watch(params, state, running):
+        for s in state[running]:
+            for v in np.flatnonzero((s["mode"] == DRIVING) & (s["since_min"] >= s["shift_end_min"])):
+                driven.append((s["plan"][v, : s["stops"][v]] % 2 == 1).all())
+
+    days(env, legal, seed=20, watch=watch)
+    assert len(driven) > 10
+    assert all(driven)
+
+
+def test_riders_on_board_when_the_day_is_cut_off_are_charged_and_the_leg_is_driven():
+    env = vector(1, **NO_NOISE)
+    env.reset(seed=3)
+    s = env.unwrapped.state[0]
+    while not ((s["mode"] == DRIVING) & (s["onboard_amb"] > 0)).any():
+        env.step(cheapest(env.unwrapped.state, env.unwrapped.action_masks()))
+    v = int(np.argmax((s["mode"] == DRIVING) & (s["onboard_amb"] > 0)))
+    riders = np.flatnonzero((s["status"] == ONBOARD) & (s["vehicle"] == v))
+    s["until_min"][v] = 5000.0
+    km = s["odometer_km"][v] + s["leg_km"][v, 0]
+    truncated = [False]
+    while not truncated[0]:
+        missed = s["n_missed"]
+        _, _, _, truncated, _ = env.step(np.array([v2.ADVANCE]))
+    assert s["now_min"] == END_MIN
+    assert (s["status"][riders] == MISSED).all()
+    assert s["terms"][MISSES] == -40.0 * (s["n_missed"] - missed) < 0
+    assert s["odometer_km"][v] == pytest.approx(km)
+
+
 def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
     env = vector(4, breakdown_per_km=2e-3, late_cancel=0)
     seen = set()
@@ -276,6 +317,7 @@ def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
                 if v and s["latest_min"][b] > s["now_min"] - 1:
                     seen.add((i, b))
                     assert b in s["slot"]
+                    assert s["earliest_min"][b] == s["latest_min"][b] <= s["now_min"]
                     assert s["pickup_y_km"][b] == s["y_km"][v[0]]
                     assert not s["pair_ok"][:, v[0]].any()
 
