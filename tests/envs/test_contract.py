@@ -56,6 +56,63 @@ def test_a_used_environment_resets_to_the_same_bytes_as_a_fresh_one(id, make):
     assert used.unwrapped.params.tobytes() == fresh.unwrapped.params.tobytes()
 
 
+def test_a_hundred_episodes_leave_constants_and_parameters_as_they_were(id, make_vec):
+    used, fresh = (make_vec(id, 10, autoreset_mode=AutoresetMode.SAME_STEP) for _ in range(2))
+    used.reset(seed=0)
+    constants, params = _constants(), used.unwrapped.params.tobytes()
+    rng = np.random.default_rng(0)
+    while used.unwrapped.state["episode"].sum() < 100:
+        used.step((rng.random((10, used.single_action_space.n)) * used.unwrapped.action_masks()).argmax(1))
+    assert _constants() == constants
+    assert used.unwrapped.params.tobytes() == params
+    assert _batch_digest(used, first=10, seed=3) == _batch_digest(fresh, first=10, seed=3)
+
+
+def _constants():
+    """Return the bytes of all arrays that modules of the environments hold."""
+    modules = {name: vars(module) for name, module in sys.modules.items() if name.startswith("rlops.envs")}
+    return {
+        (module, name): value.tobytes()
+        for module, names in modules.items()
+        for name, value in names.items()
+        if isinstance(value, np.ndarray)
+    }
+
+
+TAKES_MORE = {"demand_day": "a table of bookings", "reward_sharing": "agents"}
+"""Parameters that need more than an environment of one agent to do anything."""
+EVENTFUL = {
+    "no_show": 0.12, "late_cancel": 0.15, "breakdown_per_km": 2e-3, "ev_share": 0.5, "ev_range_km": 160,
+    "ev_charge_kw": 22, "ride_limit_min": 20, "ride_limit_factor": 1.2, "base_speed_kmh": 25, "leg_noise_sd": 0.35,
+    "n_vehicles": 6,
+}  # fmt: skip
+"""A world in which every parameter has something to act on."""
+
+
+def test_every_parameter_changes_what_is_seen_or_earned_between_its_bounds(id, make_vec):
+    kernel = make_vec(id, 1).unwrapped.kernel
+    parameters = [p for p in kernel.PARAMETERS if p.name not in TAKES_MORE]
+    nominal = make_vec(id, 1).unwrapped.params[0]
+    values = {p.name: np.full(2 * len(parameters), EVENTFUL.get(p.name, nominal[p.name])) for p in parameters}
+    for i, p in enumerate(parameters):
+        values[p.name][2 * i : 2 * i + 2] = p.low, p.high
+    envs = make_vec(id, 2 * len(parameters), params=values, autoreset_mode=AutoresetMode.SAME_STEP)
+    obs, _ = envs.reset(seed=[7] * envs.num_envs)
+    differs = (obs[::2] != obs[1::2]).any(1)
+    rng = np.random.default_rng(1)
+    for step in range(900):
+        masks = envs.unwrapped.action_masks()
+        nth = np.floor(rng.random() * masks.sum(1)) if rng.random() < 0.5 else masks.sum(1) - 1
+        actions = (masks.cumsum(1) > nth[:, None]).argmax(1)
+        if step % 50 == 49:
+            actions[:] = rng.integers(envs.single_action_space.n)  # mostly against the mask
+        obs, rewards, *_ = envs.step(actions)
+        differs |= (obs[::2] != obs[1::2]).any(1) | (rewards[::2] != rewards[1::2])
+        if differs.all():
+            break
+    assert [p.name for p, d in zip(parameters, differs, strict=True) if not d] == []
+
+
 def test_a_reset_without_a_seed_begins_the_next_episode_of_that_seed(id, make):
     env = make(id)
     first, _ = env.reset(seed=3)
@@ -112,9 +169,17 @@ def test_the_result_does_not_depend_on_the_number_of_rows_or_threads(id, make_ve
     assert _batch_digest(make_vec(id, 64, threads=2), first=7) == reference
 
 
-def test_a_new_process_and_one_without_compilation_give_the_same_bytes(id):
-    compiled = _digest_in_a_process(id, steps=40, disable_jit=False)
-    assert compiled == _digest_in_a_process(id, steps=40, disable_jit=True)
+def test_a_new_process_and_one_without_compilation_give_the_same_bytes(id, make, tmp_path):
+    env = make(id).unwrapped
+    _, info = env.reset(seed=9)
+    for step in range(400):
+        action = chosen(info["action_mask"], 9, step) if step % 3 == 0 else np.flatnonzero(info["action_mask"])[-1]
+        _, _, terminated, _, info = env.step(action)
+        if terminated:
+            _, info = env.reset(seed=9)
+    np.save(tmp_path / "busy.npy", env.save_state())
+    compiled = _digest_in_a_process(id, tmp_path / "busy.npy", disable_jit=False)
+    assert compiled == _digest_in_a_process(id, tmp_path / "busy.npy", disable_jit=True)
 
 
 def test_the_three_autoreset_modes_tell_the_same_story(id, make_vec):
@@ -337,17 +402,20 @@ def _run(script, **environment):
     return result.stdout.strip()
 
 
-def _digest_in_a_process(id, steps, disable_jit):
+def _digest_in_a_process(id, busy, disable_jit):
+    """Return the digest of the beginning of a day, and of what follows a saved busy hour."""
     script = (
         "import numpy, gymnasium, rlops\n"
         "from tests.envs.rollouts import chosen, digest, state_bytes\n"
-        f"env = gymnasium.make('{id}', disable_env_checker=True); seen = []\n"
-        "obs, info = env.reset(seed=9)\n"
-        f"for step in range({steps}):\n"
-        "    obs, reward, terminated, truncated, info = env.step(chosen(info['action_mask'], 9, step))\n"
-        "    seen += [obs, numpy.array([reward])]\n"
-        "    if terminated or truncated: break\n"
-        "print(digest(*seen, state_bytes(env)))"
+        f"env = gymnasium.make('{id}', disable_env_checker=True).unwrapped; seen = []\n"
+        "def play(steps):\n"
+        "    for step in range(steps):\n"
+        "        obs, reward, terminated, truncated, info = env.step(chosen(env.action_masks(), 9, step))\n"
+        "        seen.extend([obs, numpy.array([reward]), state_bytes(env)])\n"
+        "        if terminated or truncated: break\n"
+        "env.reset(seed=9); play(20)\n"
+        f"seen.append(env.load_state(numpy.load({str(busy)!r}))); play(20)\n"
+        "print(digest(*seen))"
     )
     return _run(script, NUMBA_DISABLE_JIT="1" if disable_jit else "0")
 

@@ -18,15 +18,8 @@ from numba import config, njit
 
 from rlops.envs.contract import parameter_dtype, state_dtype
 from rlops.envs.dispatch.city import CITY_FIELDS, DATA, MAX_BOOKINGS, draw_city
-from rlops.envs.dispatch.demand import (
-    EARTH_RADIUS_KM,
-    Demand,
-    Frame,
-    data_from,
-    read_demand,
-    read_trips,
-    sample_od,
-)
+from rlops.envs.dispatch.demand import Demand, Frame, data_from, read_demand, read_trips, sample_od
+from rlops.envs.dispatch.demand.days import EARTH_RADIUS_KM
 from rlops.envs.dispatch.params import V1_PARAMETERS
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
 
@@ -177,7 +170,7 @@ def test_a_compressed_file_reads_the_same(tmp_path, native):
 
 
 def test_chunks_do_not_matter(tlc, zones, january, monkeypatch):
-    monkeypatch.setattr("rlops.envs.dispatch.demand._CHUNK", 777)
+    monkeypatch.setattr("rlops.envs.dispatch.demand.table.CHUNK", 777)
     demand = read_trips(tlc, zones=zones)
     np.testing.assert_array_equal(demand.bookings, january.bookings)
     assert demand.left_out == january.left_out

@@ -1,4 +1,4 @@
-"""Facts of Dispatch v1, on its row functions: conservation, physics, the mask, no leak of hidden things."""
+"""Facts of Dispatch v1, on its row functions: conservation, physics, symmetry, the mask, no leak of hidden things."""
 
 from __future__ import annotations
 
@@ -105,10 +105,15 @@ def _audit(s):
 
 
 @njit(error_model="numpy")
-def _play_audited(params, state, table, obs, masks, actions):
-    """Play every row to its end with random legal actions; return what is wrong and the sum of rewards."""
+def _play_audited(params, state, table, obs, masks, actions, assigned, depart_min, busy_min):
+    """Play every row to its end with random legal actions; return what is wrong and the sum of rewards.
+
+    Written are, by booking, the step that ``assigned`` it (else -1) and when its vehicle was to leave, and by row
+    the time that vehicles were busy at the beginning of a minute.
+    """
     wrong = 0
     returns = np.zeros(state.shape[0])
+    assigned[:] = -1
     for step in range(2000):
         _see(params, state, table, obs, masks)
         _random_actions(masks, step, actions)
@@ -119,13 +124,21 @@ def _play_audited(params, state, table, obs, masks, actions):
         if live == 0:
             break
         before = np.zeros(state.shape[0])
+        sent = np.zeros(state.shape[0], np.int64)
         for i in range(state.shape[0]):
             before[i] = state[i].now_min
+            sent[i] = state[i].open_booking[actions[i] // 8] if actions[i] < kernel.ADVANCE else -1
+            if sent[i] < 0 and not (state[i].terminated or state[i].truncated):
+                for v in range(kernel.VEHICLES):
+                    busy_min[i] += state[i].mode[v] > kernel.IDLE
         _step(params, state, table, actions)
         for i in range(state.shape[0]):
             s = state[i]
             if s.steps == step + 1:  # it has moved
                 wrong |= _audit(s)
+                if sent[i] >= 0:
+                    assigned[i, sent[i]] = step
+                    depart_min[i, sent[i]] = s.depart_min[actions[i] % 8]
                 returns[i] += s.terms.sum()
                 if s.now_min - before[i] != s.dt_min:
                     wrong |= TOTALS
@@ -161,7 +174,14 @@ class Rows:
         self.see()
 
     def play(self):
-        return _play_audited(self.params, self.state, NO_TABLE, self.obs, self.masks, self.actions)
+        """Play every row to its end; return what contradicts itself and the sum of rewards of each row."""
+        n = len(self.state)
+        self.assigned = np.zeros((n, city.MAX_BOOKINGS), np.int64)
+        self.depart_min, self.busy_min = np.zeros((n, city.MAX_BOOKINGS)), np.zeros(n)
+        return _play_audited(
+            self.params, self.state, NO_TABLE, self.obs, self.masks, self.actions,
+            self.assigned, self.depart_min, self.busy_min,
+        )  # fmt: skip
 
     def kpis(self):
         out, context = (
@@ -191,33 +211,70 @@ def test_nothing_contradicts_itself_at_any_step(played):
     assert played.wrong == 0
 
 
+def closed_form_usd(p, s):
+    """Return what the totals of rows are worth."""
+    usd = p["fare_usd"] * s["completed"] - p["km_cost_usd"] * s["km"] - p["miss_cost_usd"] * s["missed"]
+    return usd - p["late_cost_usd_per_min"] * s["late_min"] - p["ride_cost_usd_per_min"] * s["excess_min"]
+
+
+def leg_km(rows, i):
+    """Return the kilometres of a played row from its errands: to the pickups, and with those who got in."""
+    s, circuity = rows.state[i], rows.params["circuity"][0]
+    empty_km = loaded_km = rider_km = 0.0
+    for v in range(kernel.VEHICLES):
+        errands = np.flatnonzero((s["vehicle"] == v) & (rows.assigned[i] >= 0))
+        at = (0.0, 0.0)
+        for b in errands[np.argsort(rows.assigned[i, errands])]:
+            depart_min = rows.depart_min[i, b]
+            if s["cancel_min"][b] <= depart_min or depart_min > s["now_min"]:
+                continue  # it never left
+            pickup = (s["pickup_x_km"][b], s["pickup_y_km"][b])
+            empty_km += circuity * math.dist(at, pickup)
+            at = pickup
+            if np.isfinite(s["picked_min"][b]):
+                at = (s["dropoff_x_km"][b], s["dropoff_y_km"][b])
+                loaded_km += circuity * math.dist(pickup, at)
+                rider_km += circuity * math.dist(pickup, at) * (s["ambulatory"][b] + s["wheelchair"][b])
+    return empty_km, loaded_km, rider_km
+
+
+def check_totals(rows, returns):
+    """Check every total of played rows against their bookings."""
+    p = rows.params[0]
+    np.testing.assert_allclose(returns, closed_form_usd(p, rows.state), atol=1e-9, rtol=1e-13)
+    for i, s in enumerate(rows.state):
+        empty_km, loaded_km, rider_km = leg_km(rows, i)
+        assert s["km"] == pytest.approx(empty_km + loaded_km, abs=1e-9)
+        assert s["loaded_km"] == pytest.approx(loaded_km, abs=1e-9)
+        assert s["rider_km"] == pytest.approx(rider_km, abs=1e-9)
+        rode = np.isfinite(s["picked_min"]) & (np.arange(city.MAX_BOOKINGS) < s["n_bookings"])
+        done = s["status"] == city.DONE
+        late_min = (s["picked_min"] - s["board_min"] - s["latest_min"])[rode]
+        assert s["late_min"] == pytest.approx(np.clip(late_min, 0, kernel.LATE_CAP_MIN).sum())
+        ride_min = (s["dropped_min"] - s["alight_min"] - s["picked_min"])[done]
+        limit_min = np.maximum(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][done])
+        ended_min = np.maximum(0, ride_min - limit_min).sum()
+        assert s["excess_min"] >= ended_min - 1e-9  # riders who are getting out when the day is cut off
+        assert s["terminated"] or s["truncated"]
+        assert not s["terminated"] or s["excess_min"] == pytest.approx(ended_min)
+
+
 @settings(max_examples=15)
 @given(
     st.integers(0, 10_000),
-    st.floats(100, 280),
-    st.integers(5, 16),
-    st.integers(1, 9),
-    st.integers(0, 3),
-    st.floats(10, 60),
-    st.floats(0, 240),
-    st.sampled_from(("paratransit", "nyc", "chicago", "flat")),
+    st.fixed_dictionaries(
+        {
+            q.name: st.integers(int(q.low), int(q.high)) if q.integer or q.choices else st.floats(q.low, q.high)
+            for q in kernel.PARAMETERS
+            if q.name != "demand_day"
+        }
+    ),
 )
-def test_nothing_contradicts_itself_in_any_city(seed, demand, vehicles, seats, wheelchairs, patience, look, profile):
-    rows = Rows(
-        2,
-        seed,
-        demand_per_day=demand,
-        n_vehicles=vehicles,
-        cap_amb=seats,
-        cap_wc=wheelchairs,
-        patience_min=patience,
-        lookahead_min=look,
-        demand_profile=profile,
-        late_cancel=0.15,
-    )
-    wrong, _ = rows.play()
+def test_nothing_contradicts_itself_in_any_city(seed, values):
+    rows = Rows(2, seed, **values)
+    wrong, returns = rows.play()
     assert wrong == 0
-    assert (rows.state["terminated"] | rows.state["truncated"]).all()
+    check_totals(rows, returns)
 
 
 def test_every_booking_is_resolved_at_the_end(played):
@@ -227,29 +284,13 @@ def test_every_booking_is_resolved_at_the_end(played):
     assert (state["terminated"] ^ state["truncated"]).all()
 
 
-def test_the_return_is_the_closed_form_of_the_totals(played):
-    p, s = played.params[0], played.state
-    closed = p["fare_usd"] * s["completed"] - p["km_cost_usd"] * s["km"] - p["miss_cost_usd"] * s["missed"]
-    closed = closed - p["late_cost_usd_per_min"] * s["late_min"] - p["ride_cost_usd_per_min"] * s["excess_min"]
-    np.testing.assert_allclose(played.returns, closed, atol=1e-9, rtol=0)
-    np.testing.assert_allclose(played.kpis()["return_usd"], closed, atol=1e-9, rtol=0)
-
-
-def test_loaded_kilometres_are_the_roads_between_pickups_and_dropoffs_of_those_who_got_in(played):
-    for s in played.state:
-        rode = np.isfinite(s["picked_min"]) & (np.arange(city.MAX_BOOKINGS) < s["n_bookings"])
-        east, north = s["dropoff_x_km"] - s["pickup_x_km"], s["dropoff_y_km"] - s["pickup_y_km"]
-        assert s["loaded_km"] == pytest.approx(1.3 * np.hypot(east, north)[rode].sum())
-        assert s["loaded_km"] < s["km"]
-
-
-def test_totals_of_lateness_and_excess_are_those_of_the_bookings(played):
-    for s in played.state:
-        done = s["status"] == city.DONE
-        late = (s["picked_min"] - s["board_min"] - s["latest_min"])[np.isfinite(s["picked_min"])]
-        assert s["late_min"] == pytest.approx(np.clip(late, 0, 30).sum())
-        ride = (s["dropped_min"] - s["alight_min"] - s["picked_min"])[done]
-        assert s["excess_min"] == pytest.approx(np.maximum(0, ride - np.maximum(30, 1.5 * s["direct_min"][done])).sum())
+def test_totals_are_those_of_the_bookings_and_of_the_legs(played):
+    check_totals(played, played.returns)
+    np.testing.assert_allclose(played.kpis()["return_usd"], played.returns, atol=1e-9, rtol=0)
+    assert (played.state["loaded_km"] < played.state["km"]).all()
+    assert (played.state["late_min"] > 0).all()
+    assert (played.state["excess_min"] > 0).any()
+    assert (played.state["wasted_legs"] > 0).all()
 
 
 def test_doing_nothing_misses_every_booking_that_is_not_cancelled():
@@ -269,8 +310,11 @@ def test_doing_nothing_misses_every_booking_that_is_not_cancelled():
 def test_riders_on_board_when_the_day_is_cut_off_are_charged_as_missed():
     rows = Rows(1, **QUIET)
     rows.step(int(np.flatnonzero(rows.masks[0])[0]))
-    b = int(rows.state["booking"][0][rows.state["mode"][0] > kernel.IDLE][0])
-    rows.state["event_min"][0][rows.state["mode"][0] > kernel.IDLE] = 5000.0
+    v = int(np.argmax(rows.state["mode"][0]))
+    b = int(rows.state["booking"][0][v])
+    while rows.state["mode"][0][v] != kernel.RIDING:
+        rows.step(kernel.ADVANCE)
+    rows.state["event_min"][0][v] = 5000.0
     while not rows.state["truncated"][0]:
         rows.step(kernel.ADVANCE)
     assert rows.state["now_min"][0] == city.END_MIN
@@ -378,6 +422,51 @@ def test_a_no_show_costs_the_wait_and_nothing_else():
     assert s["status"][0][b] == city.NO_SHOW
     assert s["now_min"][0] == math.ceil(s["start_min"][0][v] + 7)
     assert (s["no_shows"][0], s["completed"][0], s["late_min"][0]) == (1, 0, 0)
+
+
+# --- symmetry -------------------------------------------------------------------------------------------
+
+
+def _permute_vehicles(s, order):
+    """Let vehicle ``i`` of a row be what vehicle ``order[i]`` was."""
+    for name in kernel.STATE.names:
+        if kernel.STATE[name].shape == (kernel.VEHICLES,):
+            s[name] = s[name][order]
+    s["pair_legal"] = s["pair_legal"].reshape(-1, 8)[:, order].ravel()
+    seen = s["seen"].copy()
+    for columns in (slice(12, 92), slice(188, 316)):
+        s["seen"][columns] = seen[columns].reshape(-1, 8)[:, order].ravel()
+    new = np.append(np.argsort(order), -1)
+    s["vehicle"] = np.where(np.arange(city.MAX_BOOKINGS) < s["n_bookings"], new[s["vehicle"]], s["vehicle"])
+
+
+def test_vehicles_in_another_order_live_through_the_same_day_in_that_order():
+    order = np.array([3, 0, 7, 1, 6, 2, 5, 4])
+    a, b = Rows(1, 21), Rows(1, 21)
+    rng = np.random.default_rng(3)
+    assigned = 0
+    for step in range(700):
+        if step == 120:
+            assert len(set(a.state["mode"][0])) > 2
+            _permute_vehicles(b.state[0], order)
+            b.see()
+        moved = step >= 120
+        action = int(rng.choice(np.flatnonzero(a.masks[0]))) if rng.random() < 0.5 else kernel.ADVANCE
+        a.step(action)
+        b.step(action // 8 * 8 + int(np.argsort(order)[action % 8]) if moved and action < kernel.ADVANCE else action)
+        assigned += action < kernel.ADVANCE
+        if moved:
+            twin = a.state[0].copy()
+            _permute_vehicles(twin, order)
+            for name in kernel.STATE.names:
+                if name in ("terms", "km", "loaded_km", "rider_km", "late_min", "excess_min", "busy_min", "return_usd"):
+                    np.testing.assert_allclose(b.state[0][name], twin[name], atol=1e-9)  # sums in another order
+                elif name == "pace":  # of two legs that end in one minute the later counts more
+                    assert b.state[0][name] == pytest.approx(twin[name], abs=0.05)
+                else:
+                    np.testing.assert_array_equal(b.state[0][name], twin[name], err_msg=name)
+    assert assigned > 60
+    assert a.state["completed"][0] > 40
 
 
 # --- the mask -------------------------------------------------------------------------------------------
@@ -542,6 +631,53 @@ def test_observations_are_finite_within_their_bounds_and_none_is_constant():
     assert (high > low).all()
 
 
+def _seen_by_hand(p, s, mask):
+    """Return the observation, written from the state with nothing remembered."""
+    now_min, half_km = s["now_min"], p["area_half_width_km"]
+    angle = 2 * math.pi * (360 + now_min) / 1440
+    quarter = min(int(now_min // 15), 63)
+    n = s["n_open"]
+    known = np.arange(city.MAX_BOOKINGS) < s["next_booking"]
+    shown_min = np.ceil(s["reveal_min"])  # the minute at which the dispatcher has learnt of it
+    was_open = s["cancel_min"] > s["reveal_min"]
+    requests = (known & was_open & (shown_min > now_min - 30)).sum()
+    hour = int(now_min // 60)
+    expected = 30 * p["demand_per_day"] * city.DEMAND_SHARE[p["demand_profile"], hour] / 60 if now_min < 720 else 0.0
+    speed = s["expected_speed_km_per_min"]
+    day = [
+        math.sin(angle), math.cos(angle), now_min / 870, min(n / 40, 1), max(0, n - 8) / 40,
+        (s["mode"] == kernel.IDLE).sum() / p["n_vehicles"], s["pace"] - 1, speed[quarter], speed[min(quarter + 4, 63)],
+        (requests - expected) / (requests + expected + 1), s["km"] / 2400, s["missed"] / 100,
+    ]  # fmt: skip
+    mode = s["mode"]
+    fleet = [s[name] / half_km for name in ("x_km", "y_km", "free_x_km", "free_y_km")]
+    fleet += [np.clip((s["free_min"] - now_min) / 120, 0, 1)]
+    fleet += [mode == 1, (mode == 2) | (mode == 3), mode == 4, (mode == 5) | (mode == 6), mode == 7]
+    b = s["open_booking"][: min(n, 8)]
+    slots = [s[name][b] / half_km for name in ("pickup_x_km", "pickup_y_km", "dropoff_x_km", "dropoff_y_km")]
+    slots += [np.clip((s[name][b] - now_min) / 120, -1, 1) for name in ("earliest_min", "latest_min", "expires_min")]
+    slots += [np.minimum(s["direct_min"][b] / 60, 1), s["ambulatory"][b] / 4, s["wheelchair"][b] / 4]
+    slots += [s["prebooked"][b], np.ones(len(b))]
+    eta_min, late_min = np.zeros((8, 8)), np.zeros((8, 8))
+    for k, v in np.argwhere(mask[:64].reshape(8, 8)):
+        km = p["circuity"] * math.dist((s["x_km"][v], s["y_km"][v]), (s["pickup_x_km"][b[k]], s["pickup_y_km"][b[k]]))
+        arrive_min = city.expected_arrival_min(s, now_min, km)
+        eta_min[k, v] = max(arrive_min, s["earliest_min"][b[k]]) - now_min
+        late_min[k, v] = max(0, arrive_min - s["latest_min"][b[k]])
+    padded = [np.pad(np.asarray(column, float), (0, 8 - len(column))) for column in slots]
+    return np.concatenate([day, *fleet, *padded, np.minimum(eta_min / 60, 1).ravel(), late_min.ravel() / 30])
+
+
+def test_the_observation_is_what_its_columns_say():
+    rows = Rows(1, 2, late_cancel=0.15, demand_per_day=280)
+    rng = np.random.default_rng(5)
+    while not (rows.state["terminated"][0] or rows.state["truncated"][0]):
+        by_hand = _seen_by_hand(rows.params[0], rows.state[0], rows.masks[0])
+        np.testing.assert_allclose(rows.obs[0], by_hand, atol=2e-6)
+        rows.step(kernel.ADVANCE if rng.random() < 0.7 else int(rng.choice(np.flatnonzero(rows.masks[0]))))
+    assert rows.state["missed"][0] > 0
+
+
 def test_slots_show_the_open_bookings_that_are_due_first():
     rows = Rows(1, lookahead_min=240)
     for _ in range(200):
@@ -575,10 +711,25 @@ def test_key_figures_are_those_of_the_bookings(played):
         assert kpis["completion_wc"][i] == pytest.approx((done & wheelchair).sum() / (eligible & wheelchair).sum())
         missed_or_late = (eligible & ~done).sum() + (late > 1e-9).sum()
         assert kpis["late_or_missed_share"][i] == pytest.approx(missed_or_late / eligible.sum())
+        assert kpis["on_time_15"][i] == pytest.approx((late <= 15).sum() / eligible.sum())
+        assert kpis["on_time_30"][i] == pytest.approx((late < 30).sum() / eligible.sum())
+        assert kpis["lateness_share"][i] == pytest.approx((late > 1e-9).mean())
         assert kpis["deadhead_share"][i] == pytest.approx(1 - s["loaded_km"] / s["km"])
+        assert kpis["rider_km_per_km"][i] == pytest.approx(s["rider_km"] / s["km"])
+        assert kpis["km_per_completed"][i] == pytest.approx(s["km"] / done.sum())
+        assert kpis["trips_per_vehicle_hour"][i] == pytest.approx(60 * done.sum() / (8 * s["now_min"]))
+        busy_min = played.busy_min[i] - 0.5 * (played.assigned[i] >= 0).sum()  # an errand ends within a minute
+        assert kpis["utilisation"][i] == pytest.approx(busy_min / (8 * s["now_min"]), abs=0.01)
+        pickup, dropoff = (np.stack([s[f"{end}_{x}_km"][:n] for x in "xy"]) for end in ("pickup", "dropoff"))
+        least = [kpis["completion_amb"][i], kpis["completion_wc"][i]]
+        for name, value in (("trip", np.hypot(*(dropoff - pickup))), ("zone", np.hypot(*pickup))):
+            quarters = np.array_split(np.argsort(value[eligible]), np.arange(1, 4) * eligible.sum() // 4)
+            for q, quarter in enumerate(quarters, 1):
+                least.append(kpis[f"completion_{name}_q{q}"][i])
+                assert least[-1] == pytest.approx(done[eligible][quarter].mean())
+        assert kpis["min_class_completion"][i] == min(least)
         assert kpis["reward_per_step"][i] == pytest.approx(played.returns[i] / s["steps"])
         assert kpis["min_class_completion"][i] <= kpis["completion_rate"][i]
-        assert 0 < kpis["utilisation"][i] <= 1
 
 
 def test_refusing_never_pays_in_any_corner_of_the_parameters():

@@ -1,4 +1,4 @@
-"""Dispatch v2: conservation, beliefs, the mask against brute force, directions, agents."""
+"""Dispatch v2: conservation, symmetry, no leak, the mask against brute force, what is seen, directions, agents."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import math
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import rlops
 from rlops.envs.contract import bounds
@@ -15,6 +17,7 @@ from rlops.envs.dispatch import kernel_v2 as v2
 from rlops.envs.dispatch.city import (
     ASSIGNED,
     CANCELLED,
+    DEMAND_SHARE,
     DONE,
     END_MIN,
     HIDDEN,
@@ -25,9 +28,9 @@ from rlops.envs.dispatch.city import (
     QUARTER_MIN,
     QUARTERS,
 )
-from rlops.envs.dispatch.fleet import FARE, MISSES
+from rlops.envs.dispatch.fleet import DISTANCE, EXCESS_RIDE, FARE, FLEET_FIELDS, MISSES
 from rlops.envs.dispatch.params import PARAMETERS
-from rlops.envs.dispatch.plan import BREAK, DOWN, DRIVING, IDLE, OFF, SERVING
+from rlops.envs.dispatch.plan import BREAK, DOWN, DRIVING, IDLE, LATE_CAP_MIN, OFF, SERVING
 from tests.envs.rollouts import chosen, state_bytes
 
 KPI = {c.name: i for i, c in enumerate(v2.KPIS)}
@@ -37,7 +40,14 @@ HARSH = {
     "late_cancel": 0.15, "leg_noise_sd": 0.35, "congestion_sd": 0.15, "demand_per_day": 280, "shift_min": 480,
 }  # fmt: skip
 TIGHT = {"ride_limit_min": 20, "ride_limit_factor": 1.2, "cap_amb": 2, "patience_min": 10, "n_vehicles": 5}
-BUSY = {"lookahead_min": 240, "prebook_share": 1, "n_vehicles": 16, "ride_limit_min": 90, "cap_wc": 3}
+BUSY = {
+    "lookahead_min": 240,
+    "prebook_share": 1,
+    "n_vehicles": 16,
+    "ride_limit_min": 90,
+    "cap_wc": 3,
+    "patience_min": 60,
+}
 WORLDS = [{}, HARSH, TIGHT, BUSY, HARSH | TIGHT, {"event_driven": 1}, {"pooling": 0}]
 
 
@@ -135,21 +145,48 @@ def check_plans(s):
                 assert m == 0, "only a leg under way may lead to a rider who has gone"
 
 
+def check_end(p, total, figures, final):
+    """Check that the day has ended, with every booking resolved and every dollar accounted for."""
+    k = lambda name: figures[:, KPI[name]]  # noqa: E731
+    closed = p["fare_usd"] * k("completed") - p["km_cost_usd"] * k("km_total") - p["miss_cost_usd"] * k("missed")
+    closed -= p["late_cost_usd_per_min"] * k("lateness_total_min")
+    closed -= p["ride_cost_usd_per_min"] * k("excess_ride_total_min")
+    np.testing.assert_allclose(total, closed, rtol=1e-13, atol=1e-9)
+    own = final["vehicle_usd"].sum(1) - p["miss_cost_usd"] * k("missed")
+    np.testing.assert_allclose(total, own, rtol=1e-13, atol=1e-9)
+    resolved = k("completed") + k("missed") + k("no_shows") + k("cancelled")
+    np.testing.assert_array_equal(resolved, k("bookings"))
+    assert (final["now_min"] <= END_MIN).all()
+
+
+@settings(max_examples=8)
+@given(
+    st.integers(0, 10_000),
+    st.fixed_dictionaries(
+        {
+            q.name: st.integers(int(q.low), int(q.high)) if q.integer or q.choices else st.floats(q.low, q.high)
+            for q in PARAMETERS
+            if q.name != "demand_day"
+        }
+    ),
+)
+def test_nothing_is_lost_in_any_city(seed, values):
+    env = vector(1, **values)
+
+    def watch(params, state, running):
+        if state["now_min"][0] % 5 == 0 or state["truncated"][0] or state["terminated"][0]:
+            check_conservation(params, state, running)
+
+    total, figures, final, _ = days(env, legal, seed=seed, watch=watch)
+    check_end(env.unwrapped.params, total, figures, final)
+
+
 @pytest.mark.parametrize("policy", [legal, cheapest])
 def test_nothing_is_lost_and_the_return_is_the_closed_form_of_the_totals(policy):
     env = worlds()
     total, figures, final, _ = days(env, policy, seed=3, watch=check_conservation)
-    p, k = env.unwrapped.params, lambda name: figures[:, KPI[name]]
-    closed = p["fare_usd"] * k("completed") - p["km_cost_usd"] * k("km_total") - p["miss_cost_usd"] * k("missed")
-    closed -= p["late_cost_usd_per_min"] * k("lateness_total_min")
-    closed -= p["ride_cost_usd_per_min"] * k("excess_ride_total_min")
-    np.testing.assert_allclose(total, closed, rtol=0, atol=1e-9)
-    own = final["vehicle_usd"].sum(1) - p["miss_cost_usd"] * k("missed")
-    np.testing.assert_allclose(total, own, rtol=0, atol=1e-9)
-    resolved = k("completed") + k("missed") + k("no_shows") + k("cancelled")
-    np.testing.assert_array_equal(resolved, k("bookings"))
-    assert (k("breakdowns")[[1, 4]] > 0).all()
-    assert (final["now_min"] <= END_MIN).all()
+    check_end(env.unwrapped.params, total, figures, final)
+    assert (figures[[1, 4], KPI["breakdowns"]] > 0).all()
 
 
 def test_nobody_is_served_early_or_set_down_before_being_picked_up():
@@ -166,6 +203,49 @@ def test_nobody_is_served_early_or_set_down_before_being_picked_up():
         ride = s["dropped_min"][done] - s["alight_min"][done] - s["picked_min"][done]
         assert (ride > 0).all()
     assert np.isnan(final[0]["picked_min"][: final[0]["n_bookings"]]).sum() > 0  # no-shows and the like
+
+
+def test_lateness_is_charged_up_to_its_cap_and_a_ride_from_the_end_of_boarding():
+    late = {"patience_min": 60, "n_vehicles": 5, "leg_noise_sd": 0.35, "breakdown_per_km": 0, "demand_per_day": 280}
+    env = worlds(each=[late, late | {"ride_limit_min": 20, "ride_limit_factor": 1.2}])
+    _, _, final, _ = days(env, legal, seed=6)
+    for p, s in zip(env.unwrapped.params, final, strict=True):
+        rode = np.isfinite(s["picked_min"]) & (np.arange(len(s["status"])) < s["n_bookings"])
+        late_min = (s["picked_min"] - s["board_min"] - s["latest_min"])[rode]
+        assert (late_min > LATE_CAP_MIN).any()
+        np.testing.assert_allclose(s["lateness_min"][rode], np.clip(late_min, 0, LATE_CAP_MIN), atol=1e-9)
+        done = s["status"] == DONE
+        ride_min = (s["dropped_min"] - s["alight_min"] - s["picked_min"])[done]
+        limit_min = np.maximum(p["ride_limit_min"], p["ride_limit_factor"] * s["direct_min"][done])
+        excess_min = np.maximum(0, ride_min - limit_min)
+        assert (excess_min > 0).any()
+        np.testing.assert_allclose(s["excess_ride_min"][done], excess_min, atol=1e-9)
+
+
+def test_kilometres_are_the_legs_between_the_stops_in_the_order_of_service():
+    env = vector(6, no_show=0, late_cancel=0, breakdown_per_km=0, n_vehicles=10, patience_min=60)
+    _, figures, final, _ = days(env, cheapest, seed=30)
+    checked = 0
+    for s, k in zip(final, figures, strict=True):
+        if k[KPI["wasted_legs"]] or s["truncated"]:
+            continue  # legs that no booking tells of
+        checked += 1
+        empty_km = rider_km = 0.0
+        for v in range(10):
+            mine = np.flatnonzero((s["status"] == DONE) & (s["vehicle"] == v))
+            stops = [(s["picked_min"][b], s["pickup_x_km"][b], s["pickup_y_km"][b], 1, b) for b in mine]
+            stops += [(s["dropped_min"][b], s["dropoff_x_km"][b], s["dropoff_y_km"][b], -1, b) for b in mine]
+            at, riders, km = (0.0, 0.0), 0, 0.0
+            for _, x, y, change, b in sorted(stops):
+                leg_km = 1.3 * math.dist(at, (x, y))
+                km += leg_km
+                empty_km += leg_km * (riders == 0)
+                rider_km += leg_km * riders
+                at, riders = (x, y), riders + change * (s["ambulatory"][b] + s["wheelchair"][b])
+            assert s["odometer_km"][v] == pytest.approx(km, abs=1e-9)
+        assert k[KPI["deadhead_share"]] == pytest.approx(empty_km / s["km"])
+        assert k[KPI["rider_km_per_km"]] == pytest.approx(rider_km / s["km"])
+    assert checked > 2
 
 
 def test_vehicles_keep_their_shifts_and_every_one_of_them_rests():
@@ -189,6 +269,40 @@ def test_vehicles_keep_their_shifts_and_every_one_of_them_rests():
     assert (resting[2:, :6] >= 60).all()  # the day may end during the last one's
 
 
+def test_a_vehicle_that_leaves_after_its_shift_only_brings_home_who_is_on_board():
+    env = vector(6, shift_min=480, n_vehicles=5, demand_per_day=280, leg_noise_sd=0.35, patience_min=60)
+    driven = []
+
+    def watch(params, state, running):
+        for s in state[running]:
+            for v in np.flatnonzero((s["mode"] == DRIVING) & (s["since_min"] >= s["shift_end_min"])):
+                driven.append((s["plan"][v, : s["stops"][v]] % 2 == 1).all())
+
+    days(env, legal, seed=20, watch=watch)
+    assert len(driven) > 10
+    assert all(driven)
+
+
+def test_riders_on_board_when_the_day_is_cut_off_are_charged_and_the_leg_is_driven():
+    env = vector(1, **NO_NOISE)
+    env.reset(seed=3)
+    s = env.unwrapped.state[0]
+    while not ((s["mode"] == DRIVING) & (s["onboard_amb"] > 0)).any():
+        env.step(cheapest(env.unwrapped.state, env.unwrapped.action_masks()))
+    v = int(np.argmax((s["mode"] == DRIVING) & (s["onboard_amb"] > 0)))
+    riders = np.flatnonzero((s["status"] == ONBOARD) & (s["vehicle"] == v))
+    s["until_min"][v] = 5000.0
+    km = s["odometer_km"][v] + s["leg_km"][v, 0]
+    truncated = [False]
+    while not truncated[0]:
+        missed = s["n_missed"]
+        _, _, _, truncated, _ = env.step(np.array([v2.ADVANCE]))
+    assert s["now_min"] == END_MIN
+    assert (s["status"][riders] == MISSED).all()
+    assert s["terms"][MISSES] == -40.0 * (s["n_missed"] - missed) < 0
+    assert s["odometer_km"][v] == pytest.approx(km)
+
+
 def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
     env = vector(4, breakdown_per_km=2e-3, late_cancel=0)
     seen = set()
@@ -203,6 +317,7 @@ def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
                 if v and s["latest_min"][b] > s["now_min"] - 1:
                     seen.add((i, b))
                     assert b in s["slot"]
+                    assert s["earliest_min"][b] == s["latest_min"][b] <= s["now_min"]
                     assert s["pickup_y_km"][b] == s["y_km"][v[0]]
                     assert not s["pair_ok"][:, v[0]].any()
 
@@ -210,6 +325,62 @@ def test_riders_of_a_broken_vehicle_wait_where_it_stands_and_come_first():
     assert len(seen) > 3
     assert figures[:, KPI["breakdowns"]].min() > 0
     assert any(final[i]["status"][b] == DONE for i, b in seen)
+
+
+# --- symmetry -------------------------------------------------------------------------------------------
+
+FLEET = [n for n, _, *shape in FLEET_FIELDS if shape and shape[0][0] == v2.V_MAX and n[:4] != "pair"]
+WORKING_SPACE = ("trial_end_min", "drop_km")
+SUMS = ("km", "empty_km", "rider_km", "late_total_min", "excess_total_min", "busy_min", "terms")
+
+
+def permute_vehicles(s, order):
+    """Let vehicle ``i`` of a row be what vehicle ``order[i]`` was."""
+    for name in (*FLEET, "listed", "lost_bid"):
+        s[name] = s[name][order]
+    for name in v2.STATE.names:
+        if name.startswith("pair_"):
+            s[name] = s[name][:, order]
+    n, new = s["n_bookings"], np.append(np.argsort(order), -1)
+    s["vehicle"][:n] = new[s["vehicle"][:n]]
+
+
+def test_vehicles_in_another_order_live_through_the_same_day_in_that_order():
+    order = np.array([5, 2, 7, 0, 3, 6, 1, 4, *range(8, 16)])
+    new = np.argsort(order)
+    env = vector(2, breakdown_per_km=0)
+    env.reset(seed=8)
+    env.unwrapped.clone_rows(0, [1])
+    assigned, permuted = 0, False
+    for step in range(800):
+        if step > 200 and not permuted and len(set(env.unwrapped.state["mode"][0, :8])) > 2:
+            permuted = True
+            permute_vehicles(env.unwrapped.state[1], order)
+            env.unwrapped._batch.observe()
+        action = (
+            int(legal(env.unwrapped.state[:1], env.unwrapped.action_masks(), step)[0]) if step % 4 == 0 else v2.ADVANCE
+        )
+        moved = permuted and action < v2.ADVANCE
+        assigned += moved
+        k, v = divmod(action, v2.V_MAX)
+        obs, *_ = env.step(np.array([action, k * v2.V_MAX + new[v] if moved else action]))
+        if permuted:
+            mask = env.unwrapped.action_masks()[:, :-1].reshape(2, v2.K, v2.V_MAX)
+            np.testing.assert_array_equal(mask[1], mask[0][:, order])
+            fleet, pairs = obs[:, 12:236].reshape(2, 16, 14), obs[:, 492:].reshape(2, 16, 16, 3)
+            np.testing.assert_array_equal(fleet[1], fleet[0][order])
+            np.testing.assert_array_equal(pairs[1], pairs[0][:, order])
+            np.testing.assert_array_equal(obs[1, 236:492], obs[0, 236:492])
+    a, b = env.unwrapped.state
+    permute_vehicles(a, order)
+    for name in v2.STATE.names:
+        if name in SUMS:
+            np.testing.assert_allclose(b[name], a[name], atol=1e-9)
+        elif name == "pace_ewma":  # of two legs that end in one minute the later counts more
+            assert b[name] == pytest.approx(a[name], abs=0.05)
+        elif name not in ("seed", "steps", *WORKING_SPACE):
+            np.testing.assert_array_equal(b[name], a[name], err_msg=name)
+    assert assigned > 40
 
 
 # --- no leak --------------------------------------------------------------------------------------------
@@ -254,6 +425,95 @@ def test_what_is_hidden_is_not_observed():
     obs, *_ = env.step(np.full(2, v2.ADVANCE))
     assert (obs[0] != obs[1]).any(), "what has happened is observed"
     assert np.diff(env.unwrapped.state["n_cancelled"])[0] > 2
+
+
+def same_until(event, change, midday=False, **params):
+    """Change hidden things in one of two equal rows; return for how many minutes both look alike, and the rows.
+
+    The pair table is computed anew every minute, so that it has seen what was changed.
+    """
+    env = forked() if midday else vector(2, **params)
+    if not midday:
+        env.reset(seed=11)
+        env.unwrapped.clone_rows(0, [1])
+    state, minutes = env.unwrapped.state, 0
+    change(state[1])
+    while not (event(state[0]) or event(state[1])):
+        obs, mask, _ = observed(env)
+        np.testing.assert_array_equal(obs[0], obs[1])
+        np.testing.assert_array_equal(mask[0], mask[1])
+        for table in ("pair_ok", "pair_usd", "pair_begin_min", "pair_late_min", "pair_pickup", "pair_dropoff"):
+            np.testing.assert_array_equal(*state[table])
+        state["dirty"] = 1
+        action = cheapest(state, mask)[0] if minutes % 3 == 0 else v2.ADVANCE
+        env.step(np.full(2, action))
+        minutes += action == v2.ADVANCE or state["dt_min"][0]
+        if action < v2.ADVANCE:
+            env.step(np.full(2, v2.ADVANCE))
+            minutes += 1
+        assert minutes < 300
+    return minutes, env
+
+
+def look_alike(env):
+    """Return whether both rows still look alike after up to an hour."""
+    for _ in range(60):
+        obs, *_ = env.step(np.full(2, v2.ADVANCE))
+        if (obs[0] != obs[1]).any():
+            return False
+    return True
+
+
+def test_bookings_that_are_not_revealed_leave_no_trace_until_they_are():
+    until = []
+
+    def change(s):
+        until.append(s["now_min"] + 60)
+        hidden = s["reveal_min"] > until[0]
+        for name in ("pickup_x_km", "dropoff_y_km", "direct_min", "latest_min"):
+            s[name][hidden] += 1.0
+        s["wheelchair"][hidden] = 1
+        s["n_bookings"] -= 10
+
+    minutes, env = same_until(lambda s: s["now_min"] >= until[0], change, midday=True)
+    assert minutes >= 60
+    assert not look_alike(env)
+
+
+def test_cancellations_leave_no_trace_until_they_come():
+    def change(s):
+        s["cancel_min"] = np.maximum(60.5, s["latest_min"] - 3.0)
+        s["attention_min"] = 0.0
+
+    minutes, env = same_until(lambda s: s["now_min"] >= 60, change, late_cancel=0)
+    assert minutes >= 60
+    assert not look_alike(env)
+    assert np.diff(env.unwrapped.state["n_cancelled"])[0] > 0
+
+
+def test_no_shows_leave_no_trace_until_a_vehicle_has_been_at_a_door():
+    def change(s):
+        s["no_show"] ^= 1
+
+    at_a_door = lambda s: s["n_no_show"] > 0 or (s["status"] >= ONBOARD).any()  # noqa: E731
+    minutes, env = same_until(at_a_door, change, late_cancel=0)
+    assert minutes > 5
+    assert (env.unwrapped.state["mode"] == SERVING).any() or (env.unwrapped.state["n_no_show"] > 0).any()
+    assert not look_alike(env)
+
+
+def test_noise_traffic_and_service_times_leave_no_trace_until_a_vehicle_arrives():
+    def change(s):
+        for name in ("speed_km_per_min", "reach_km", "breakdown_at_km"):
+            s[name] *= 0.5
+        for name in ("board_min", "alight_min", "congestion", "demand_factor", "traffic_factor"):
+            s[name] += 1
+        s["key"] += np.uint64(1)  # the noise of the legs
+
+    minutes, env = same_until(lambda s: (s["mode"] == SERVING).any(), change)
+    assert minutes > 3
+    assert (env.unwrapped.state["stops"] > 0).any()
+    assert not look_alike(env)
 
 
 def test_a_no_show_is_not_seen_before_the_wait_at_the_door_is_over():
@@ -434,6 +694,36 @@ def test_without_noise_boarding_begins_when_the_pair_table_says():
         assert s["picked_min"][b] - s["board_min"][b] == pytest.approx(foretold[b], abs=1e-6)
 
 
+def test_an_insertion_costs_what_the_pair_table_says_if_nothing_is_random():
+    rows = 40
+    ahead = {"prebook_share": 1, "lookahead_min": 90, "n_vehicles": 16, "breakdown_per_km": 0}
+    env = vector(rows, ride_limit_min=20, ride_limit_factor=1.2, **ahead, **NO_NOISE)
+    env.reset(seed=2)
+    p, state = env.unwrapped.params, env.unwrapped.state
+    s = state[0]
+    for name, places in (("board", s["wheelchair"]), ("alight", s["wheelchair"])):
+        s[f"{name}_min"] = np.where(places > 0, p[f"{name}_wc_min"][0], p[f"{name}_amb_min"][0])
+    s["break_done"] = 1
+    while s["now_min"] < 190:
+        action = cheapest(state[:1], env.unwrapped.action_masks()[:1])[0] if s["n_open"] > 8 else v2.ADVANCE
+        env.step(np.array([action] + [v2.ADVANCE] * (rows - 1)))
+    pairs = np.flatnonzero(env.unwrapped.action_masks()[0, : v2.ADVANCE])
+    pairs = np.random.default_rng(0).permutation(pairs)[: rows - 1]
+    assert len(pairs) == rows - 1
+    k, v = np.divmod(pairs, v2.V_MAX)
+    foretold_usd = s["pair_usd"][s["row_of"][s["slot"][k]], v].copy()
+    pooled = s["stops"][v] > 0
+    env.unwrapped.clone_rows(0, np.arange(1, rows))
+    paid_usd = np.zeros(rows)
+    for step in range(300):
+        env.step(np.full(rows, v2.ADVANCE) if step else np.array([v2.ADVANCE, *pairs]))
+        paid_usd -= state["terms"][:, DISTANCE : EXCESS_RIDE + 1].sum(1)
+    assert (state["stops"] == 0).all()
+    np.testing.assert_allclose(paid_usd[1:] - paid_usd[0], foretold_usd, atol=1e-6)
+    assert pooled.sum() > 10
+    assert (state["late_total_min"] > state["late_total_min"][0]).any()
+
+
 def test_an_illegal_action_is_an_advance_that_is_counted():
     env = forked()
     mask = env.unwrapped.action_masks()[0]
@@ -486,6 +776,124 @@ def test_without_pooling_a_plan_holds_one_booking():
         assert state["stops"].max() <= 2
 
     days(env, legal, watch=watch)
+
+
+def day_by_hand(p, s):
+    now, speed = s["now_min"], s["expected_speed_km_per_min"] * 60
+    angle = 2 * math.pi * (360 + now) / 1440
+    known = np.arange(len(s["status"])) < s["next_booking"]
+    recent = known & (np.ceil(s["reveal_min"]) > now - 30) & (s["cancel_min"] > s["reveal_min"])
+    n, expected = recent.sum(), min(now, 30) * rate_by_hand(p, max(0, now - 15))
+    n_open = (s["status"] == OPEN).sum()
+    return {
+        "time_sin": math.sin(angle), "time_cos": math.cos(angle), "day_share": now / 870,
+        "open": n_open / 64, "overflow": max(0, n_open - 16) / 64,
+        "idle_share": (s["mode"][: p["n_vehicles"]] == IDLE).mean(), "pace": s["pace_ewma"] - 1,
+        "speed_now": speed[min(int(now // 15), 63)] / 60, "speed_1h": speed[min(int(now // 15) + 4, 63)] / 60,
+        "requests": (n - expected) / max(1, n + expected), "km": s["odometer_km"].sum() / (300 * p["n_vehicles"]),
+        "missed": (s["status"] == MISSED).sum() / 64,
+    }  # fmt: skip
+
+
+def rate_by_hand(p, t_min):
+    hour = int(t_min // 60)
+    return p["demand_per_day"] * DEMAND_SHARE[p["demand_profile"], hour] / 60 if hour < 12 else 0.0
+
+
+def vehicle_by_hand(s, v, x0=0.0, y0=0.0):
+    mode, n = s["mode"][v], s["stops"][v]
+    b, what = divmod(s["plan"][v, n - 1], 2) if n else (0, 0)
+    end = [s[f"{('pickup', 'dropoff')[what]}_{axis}_km"][b] if n else s[f"{axis}_km"][v] for axis in "xy"]
+    busy_min = s["believed_min"][v] - s["now_min"] if mode not in (IDLE, OFF) else 0
+    return {
+        "x": (s["x_km"][v] - x0) / 10, "y": (s["y_km"][v] - y0) / 10, "ready": busy_min / 60,
+        "idle": mode == IDLE, "driving": mode == DRIVING, "serving": mode == SERVING, "resting": mode == BREAK,
+        "down": mode == DOWN, "onboard_amb": s["onboard_amb"][v] / 9, "onboard_wc": s["onboard_wc"][v] / 3,
+        "stops": n / 10, "end_x": (end[0] - x0) / 10, "end_y": (end[1] - y0) / 10,
+        "shift_left": (s["shift_end_min"][v] - s["now_min"]) / 720 if mode != OFF else 0,
+    }  # fmt: skip
+
+
+def slot_by_hand(p, s, b):
+    now = s["now_min"]
+    costs = s["pair_usd"][s["row_of"][b]][s["pair_ok"][s["row_of"][b]] == 1]
+    zone = [np.clip(int((s[f"dropoff_{x}_km"][b] / p["area_half_width_km"] + 1) * 2), 0, 3) for x in "xy"]
+    return {
+        "pickup_x": s["pickup_x_km"][b] / 10, "pickup_y": s["pickup_y_km"][b] / 10,
+        "dropoff_x": s["dropoff_x_km"][b] / 10, "dropoff_y": s["dropoff_y_km"][b] / 10,
+        "opens": (s["earliest_min"][b] - now) / 60, "due": (s["latest_min"][b] - now) / 60,
+        "expires": (s["expires_min"][b] - now) / 120, "direct": s["direct_min"][b] / 60,
+        "ambulatory": s["ambulatory"][b] / 9, "wheelchair": s["wheelchair"][b] / 3, "prebooked": s["prebooked"][b],
+        "age": (now - s["reveal_min"][b]) / 240,
+        "zone_rate": 10 * rate_by_hand(p, now) * s["zone_share"][4 * zone[1] + zone[0]],
+        "best_cost": costs.min() / 25 if len(costs) else 0, "choices": len(costs) / 16, "filled": 1,
+    }  # fmt: skip
+
+
+def pair_by_hand(s, b, v):
+    row = s["row_of"][b]
+    eta_min = s["pair_begin_min"][row, v] - s["now_min"]
+    return {"cost": s["pair_usd"][row, v] / 25, "eta": eta_min / 60, "added_lateness": s["pair_late_min"][row, v] / 30}
+
+
+def named(prefix, values):
+    return {f"{prefix}_{name}": value for name, value in values.items()}
+
+
+def check_seen(obs, columns, by_hand):
+    """Check an observation against values by column name; columns that are not named must be 0."""
+    assert by_hand.keys() <= {c.name for c in columns}
+    expected = np.clip([by_hand.get(c.name, 0.0) for c in columns], *bounds(columns))
+    np.testing.assert_allclose(obs, expected, atol=1e-6)
+
+
+def test_the_observation_is_what_its_columns_say():
+    env = vector(1, **HARSH)
+    obs, _ = env.reset(seed=17)
+    checked = 0
+    for step in range(800):
+        p, s = env.unwrapped.params[0], env.unwrapped.state[0]
+        if step % 7 == 0:
+            seen = day_by_hand(p, s)
+            for v in range(p["n_vehicles"]):
+                seen |= named(f"vehicle_{v}", vehicle_by_hand(s, v))
+            for k, b in enumerate(s["slot"]):
+                if b >= 0:
+                    seen |= named(f"slot_{k}", slot_by_hand(p, s, b))
+                    for v in np.flatnonzero(s["pair_ok"][s["row_of"][b]]):
+                        seen |= named(f"pair_{16 * k + v}", pair_by_hand(s, b, v))
+                        checked += 1
+            check_seen(obs[0], v2.OBSERVATION, seen)
+        action = legal(env.unwrapped.state, env.unwrapped.action_masks(), step)
+        obs, *_ = env.step(action if step % 3 == 0 else np.array([v2.ADVANCE]))
+    assert checked > 500
+
+
+def test_an_agent_sees_the_day_itself_the_slots_with_its_own_pairs_and_its_neighbours():
+    env = rlops.envs.parallel_env("rlops/Dispatch-v2", params=HARSH)
+    obs, _ = env.reset(seed=18)
+    for step in range(400):
+        p, s = env.params[0], env.state[0]
+        if step % 20 == 0:
+            shown = [v for v in range(8) if s["mode"][v] != OFF]
+            for a in (0, 5, 11):
+                seen = day_by_hand(p, s)
+                if a < 8:
+                    seen |= named("own", vehicle_by_hand(s, a))
+                    for k, b in enumerate(s["slot"]):
+                        if b >= 0:
+                            slot = slot_by_hand(p, s, b)
+                            slot.pop("filled")
+                            seen |= named(f"slot_{k}", slot)
+                            if s["pair_ok"][s["row_of"][b], a]:
+                                seen |= named(f"pair_{k}", pair_by_hand(s, b, a))
+                    here = (s["x_km"][a], s["y_km"][a])
+                    near = sorted((math.dist(here, (s["x_km"][v], s["y_km"][v])), v) for v in shown if v != a)
+                    for i, (_, v) in enumerate(near):
+                        seen |= named(f"near_vehicle_{i}", vehicle_by_hand(s, v, *here))
+                check_seen(obs[f"vehicle_{a}"], v2.AGENT_OBSERVATION, seen)
+        masks = env.action_masks()
+        obs, *_ = env.step({f"vehicle_{v}": chosen(masks[v], v, step) for v in range(v2.V_MAX)})
 
 
 def test_observations_stay_in_their_bounds_in_every_world():
@@ -564,6 +972,45 @@ def test_key_figures_agree_with_each_other(changed):
         quarters = np.mean([k[f"completion_trip_q{q}"] for q in range(1, 5)], axis=0)
         np.testing.assert_allclose(quarters, k["completion_rate"], atol=0.02)
         np.testing.assert_allclose(k["mean_distance_km"], k["km_total"] / k["completed"])
+
+
+def test_key_figures_are_those_of_the_bookings():
+    env = worlds(rows_each=2, each=[{}, TIGHT, {"no_show": 0.12, "wc_share": 0.4}])
+    busy_min, on_shift_min, tick_min = np.zeros(6), np.zeros(6), np.zeros(6)
+
+    def watch(params, state, running):
+        ticks = running & (state["now_min"] > tick_min)
+        tick_min[:] = state["now_min"]
+        busy_min[ticks] += np.isin(state["mode"], (DRIVING, SERVING)).sum(1)[ticks]
+        on_shift_min[ticks] += (state["mode"] != OFF).sum(1)[ticks]
+
+    total, figures, final, steps = days(env, cheapest, seed=40, watch=watch)
+    for i, s in enumerate(final):
+        k = {name: figures[i, at] for name, at in KPI.items()}
+        n = s["n_bookings"]
+        eligible = ~np.isin(s["status"][:n], (CANCELLED, NO_SHOW))
+        done, late = (s["status"][:n] == DONE)[eligible], s["lateness_min"][:n][eligible]
+        wheelchair = (s["wheelchair"][:n] > 0)[eligible]
+        assert k["eligible"] == eligible.sum()
+        assert k["completion_rate"] == pytest.approx(done.mean())
+        assert k["on_time_15"] == pytest.approx((done & (late <= 15)).mean())
+        assert k["on_time_30"] == pytest.approx((done & (late < 30)).mean())
+        assert k["late_or_missed_share"] == pytest.approx((~done | (late > 0)).mean())
+        assert k["lateness_mean_min"] == pytest.approx(late[done].mean())
+        assert k["lateness_p95_min"] == np.sort(late[done])[math.ceil(0.95 * done.sum()) - 1]
+        assert k["lateness_share"] == pytest.approx((late[done] > 0).mean())
+        assert k["excess_ride_mean_min"] == pytest.approx(s["excess_ride_min"][:n][eligible][done].mean())
+        assert k["reward_per_step"] == pytest.approx(total[i] / steps[i])
+        assert k["utilisation"] == pytest.approx(busy_min[i] / on_shift_min[i], abs=0.01)
+        assert k["trips_per_vehicle_hour"] == pytest.approx(60 * done.sum() / on_shift_min[i], rel=0.01)
+        least = [done[~wheelchair].mean(), done[wheelchair].mean()]
+        assert [k["completion_amb"], k["completion_wc"]] == pytest.approx(least)
+        centre_km = np.hypot(s["pickup_x_km"][:n], s["pickup_y_km"][:n])
+        for name, value in (("trip", s["direct_min"][:n]), ("zone", centre_km)):
+            quarter = np.argsort(np.argsort(value[eligible], kind="stable")) * 4 // eligible.sum()
+            least += [done[quarter == q].mean() for q in range(4)]
+            assert [k[f"completion_{name}_q{q + 1}"] for q in range(4)] == pytest.approx(least[-4:])
+        assert k["min_class_completion"] == pytest.approx(min(least))
 
 
 def test_doing_nothing_is_the_worst_and_charges_every_booking():
