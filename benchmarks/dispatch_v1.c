@@ -710,12 +710,12 @@ static void mask(const State *s, int8_t *restrict out) {
 /* Step every row as the compiled loop of the package does with NEXT_STEP autoreset; takes its table of addresses. */
 i64 step_rows(const u64 *table, const i64 *actions) {
     i64 n = (i64)table[0], ended = 0;
-    Params *params = (Params *)table[2], *base = (Params *)table[3];
-    State *state = (State *)table[4];
-    float *obs = (float *)table[7];
-    int8_t *masks = (int8_t *)table[8];
-    double *reward = (double *)table[9];
-    uint8_t *terminated = (uint8_t *)table[10], *truncated = (uint8_t *)table[11];
+    Params *params = (Params *)table[4], *base = (Params *)table[5];
+    State *state = (State *)table[6];
+    float *obs = (float *)table[9];
+    int8_t *masks = (int8_t *)table[10];
+    double *reward = (double *)table[11];
+    uint8_t *terminated = (uint8_t *)table[12], *truncated = (uint8_t *)table[13];
     for (i64 i = 0; i < n; i++)
         if (actions[i] < 0 || actions[i] >= ACTION) return -((i64)1 << 32) - i;
     for (i64 i = 0; i < n; i++) {

@@ -112,24 +112,19 @@ def compiled_c() -> Step:
     function = ctypes.CDLL(str(library)).step_rows
     function.restype = ctypes.c_int64
     function.argtypes = (ctypes.c_uint64, ctypes.c_void_p)
-    return lambda batch, actions: function(batch._addresses[0], actions.ctypes.data)
+    return lambda batch, actions: function(batch.out.address, actions.ctypes.data)
 
 
 def compiled_numba(batch: Batch, actions: np.ndarray) -> int:
-    """Step the Numba side in place of its first buffers, past the face."""
-    return batch._do(batch._addresses[0], actions, STEP_OR_RESET)
+    """Step the Numba side into its present buffers, past the face."""
+    return batch._do(batch.out.address, id(actions), STEP_OR_RESET)
 
 
 def batch_of(rows: int) -> Batch:
-    """Return freshly reset rows that show their first buffers."""
+    """Return freshly reset rows."""
     batch = Batch(DISPATCH, 1, rows, threads=1)
     batch.seed(np.arange(rows), list(range(rows)))
     batch.reset()
-    batch._show(0)
-    batch.observe()
-    batch._show(0)
-    batch.observe()
-    batch._show(0)
     return batch
 
 
@@ -149,7 +144,7 @@ def differences(c: Step) -> list[str]:
             name: (getattr(a.out, name), getattr(b.out, name))
             for name in ("obs", "mask", "reward", "terminated", "truncated")
         }
-        pairs["state"] = (a._raw, b._raw)
+        pairs["state"] = (a.state, b.state)
         found = [name for name, (x, y) in pairs.items() if x.tobytes() != y.tobytes()]
         if found or codes[0] != codes[1]:
             fields = [

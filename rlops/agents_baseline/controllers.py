@@ -11,11 +11,12 @@ earliest_deadline    0 1 2    what is due first, by the idle vehicle that is the
 hungarian            0 1 2    idle vehicles and open bookings are matched at least total cost (Kuhn 1955)
 cheapest_insertion   2        the cheapest insertion of any open booking into any plan
 regret_insertion     2        the booking that would be regretted most if it were put off (regret-3)
+late_insertion       2        the cheapest insertion of a booking whose window is about to open
 rolling_horizon      2        OR-tools plans all open bookings again and again, and commits late
 ==================== ======== ================================================================================
 
 Those from ``nearest_idle`` to ``hungarian`` give one booking at a time to a vehicle that has nothing else to
-do, the last three pool riders. A controller knows what the dispatcher knows: the state's beliefs, never its
+do, the last four pool riders. A controller knows what the dispatcher knows: the state's beliefs, never its
 hidden truths. All but ``rolling_horizon`` are functions of the row's present state alone.
 """
 
@@ -38,6 +39,8 @@ CHERRY_RIDE_MIN = 10.0
 """[min] and takes no longer ride."""
 HUNGARIAN_MIN_PER_LATE_MIN = 1.0
 """[-] Minutes until boarding that a minute of lateness counts for in the matching, besides itself."""
+LATE_WITHIN_MIN = 10.0
+"""[min] Earlier than this before its window opens, ``late_insertion`` leaves a booking open: others may still come."""
 UNMATCHED_MIN = 1e6
 """[min] Cost of a pair that the mask forbids: as many bookings as possible are matched."""
 
@@ -147,11 +150,20 @@ class Hungarian(Controller):
 class CheapestInsertion(Controller):
     """Puts the booking that costs least where it costs least."""
 
+    within_min = np.inf
+    """[min] Bookings whose window opens later than this are left for later."""
+
     def pairs(self, envs: Any, masks: np.ndarray) -> np.ndarray:
         """Return k · vehicles + v for every row, ``(n,)`` int64; -1 assigns nothing."""
         chosen = np.empty(len(masks), np.int64)
-        offers.cheapest_insertions(envs.state, chosen)
+        offers.cheapest_insertions(envs.state, self.within_min, chosen)
         return chosen
+
+
+class LateInsertion(CheapestInsertion):
+    """Commits late: cheapest insertion, but of bookings whose window is about to open."""
+
+    within_min = LATE_WITHIN_MIN
 
 
 class RegretInsertion(Controller):
@@ -179,6 +191,7 @@ CONTROLLERS: dict[str, Callable[[str, int, int], Agent]] = {
     "hungarian": Hungarian,
     "cheapest_insertion": CheapestInsertion,
     "regret_insertion": RegretInsertion,
+    "late_insertion": LateInsertion,
     "rolling_horizon": _rolling_horizon,
 }
 """How each controller is made from its name, the version of Dispatch and a seed, the simplest first."""
@@ -187,6 +200,7 @@ _VERSIONS = {
     "cherry_pick": (1, 2),
     "cheapest_insertion": (2,),
     "regret_insertion": (2,),
+    "late_insertion": (2,),
     "rolling_horizon": (2,),
 }
 

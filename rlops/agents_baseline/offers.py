@@ -224,13 +224,16 @@ def random_actions(keys: Any, steps: Any, seed: int, masks: Any, out: Any) -> No
 
 
 @compiled
-def cheapest_insertions(state: Any, out: Any) -> None:
-    """Write the pair of v2 whose insertion costs least, -1 if no booking fits anywhere."""
+def cheapest_insertions(state: Any, within_min: float, out: Any) -> None:
+    """Write the pair of v2 whose insertion costs least, -1 if no booking fits anywhere.
+
+    Bookings whose window does not open within ``within_min`` are left for later.
+    """
     for i in range(state.shape[0]):
         s = state[i]
         out[i], best_usd = -1, np.inf
         for k in range(K):
-            if s.slot[k] >= 0:
+            if s.slot[k] >= 0 and s.earliest_min[s.slot[k]] - s.now_min <= within_min:
                 row = s.row_of[s.slot[k]]
                 for v in range(V_MAX):
                     if s.pair_ok[row, v] and s.pair_usd[row, v] < best_usd:

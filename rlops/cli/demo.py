@@ -31,6 +31,7 @@ CONTROLLERS = (
     "earliest_deadline",
     "hungarian",
     "regret_insertion",
+    "late_insertion",
 )
 """Those that decide fast enough for a demonstration; ``rolling_horizon`` searches for longer."""
 _TRIPS = "dispatch/nyc_tlc/yellow_tripdata_sample_2019-01.csv"
@@ -61,7 +62,7 @@ def demo(
         _measured_steps(16, 1)
     console.print(_speed(console))
 
-    console.rule(f"2  MaskablePPO imitates cheapest insertion, then learns for {train_seconds:.0f} s")
+    console.rule(f"2  MaskablePPO imitates late insertion, then learns for {train_seconds:.0f} s")
     folder = out / "maskable_ppo"
     train_with_bar(
         console,

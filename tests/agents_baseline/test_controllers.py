@@ -96,9 +96,10 @@ def gap(better, worse):
 
 
 LADDER = [("cherry_pick", "do_nothing"), ("random", "cherry_pick"), ("hungarian", "nearest_idle")]
+LATE = ("late_insertion", "cheapest_insertion")
 
 
-@pytest.mark.parametrize(("better", "worse"), [*LADDER, ("cheapest_insertion", "hungarian")])
+@pytest.mark.parametrize(("better", "worse"), [*LADDER, ("cheapest_insertion", "hungarian"), LATE])
 def test_the_ladder_of_v2_stands(v2, better, worse):
     mean_usd, error_usd = gap(v2[better], v2[worse])
     assert mean_usd > 2 * error_usd
@@ -195,6 +196,10 @@ def test_insertions_take_the_least_cost_and_the_greatest_regret():
             if b >= 0:
                 legal = masks[0, 16 * k : 16 * k + 16]
                 cost_usd[k, legal] = s["pair_usd"][s["row_of"][b], legal]
+        late = make_controller("late_insertion", V2).actions(envs, obs, masks)
+        due = (s["slot"] >= 0) & (s["earliest_min"][s["slot"]] - s["now_min"] <= 10.0)
+        late_usd = np.where(due[:, None], cost_usd, np.inf)
+        assert late[0] == (late_usd.argmin() if np.isfinite(late_usd).any() else 256)
         if np.isfinite(cost_usd).any():
             assert cheapest[0] == cost_usd.argmin()
             three = np.minimum(np.sort(cost_usd, 1)[:, :3], 1000.0)

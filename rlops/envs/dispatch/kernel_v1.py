@@ -54,6 +54,7 @@ PAIRS = SLOTS * VEHICLES
 ADVANCE = PAIRS
 """The action that lets a minute pass."""
 ACTION = PAIRS + 1
+INFO = ("dt_min",)
 
 OFF, IDLE, HOLDING, TO_PICKUP, AT_PICKUP, RIDING, ALIGHTING, VOID = range(8)
 """Mode of a vehicle. HOLDING: assigned, not left yet. VOID: driving to a pickup where nobody waits now."""
@@ -329,7 +330,7 @@ def observe(p, s, d, out):
 @njit(error_model="numpy")
 def mask(p, s, d, out):
     """Write 1 for every legal action."""
-    for pair in range(PAIRS):
+    for pair in range(out.shape[0] - 1):  # a constant number would be unrolled, which keeps it from being vectorised
         out[pair] = s.pair_legal[pair]
     out[ADVANCE] = 1
 
