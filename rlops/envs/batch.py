@@ -279,7 +279,10 @@ class Batch:
             EpisodeEnded: If a row has ended and ``next_step`` is false; no row has been moved then.
         """
         before = self.out
-        self._go_on()
+        if self._lends:
+            self._go_on()
+        else:
+            self.out, self._other = self._other, before
         code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
         if code < 0:
             self.out, self._other = before, self.out

@@ -30,6 +30,9 @@ from rlops.envs.loops import MALFORMED
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
 
+_ARRAY = np.ndarray
+
+
 def _space(action: int | tuple[Column, ...]) -> gym.Space[Any]:
     """Return the action space of one row."""
     if isinstance(action, int):
@@ -476,9 +479,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             EpisodeEnded: With DISABLED autoreset, if a row has ended; no row has been moved then.
         """
         batch = self._batch
-        ended = MALFORMED
-        if actions.__class__ is np.ndarray and self._fast:
-            ended = batch.step(actions, self._next_step)
+        ended = batch.step(actions, self._next_step) if actions.__class__ is _ARRAY and self._fast else MALFORMED
         if ended == MALFORMED:
             self._require_ready()
             ended = batch.step(self._checked(actions), self._next_step)
