@@ -212,7 +212,7 @@ def controllers_for(id: str) -> tuple[str, ...]:
     ('do_nothing', 'random', 'nearest_idle', 'earliest_deadline', 'hungarian')
     """
     family, version = parse_id(id)
-    if family.name != "Dispatch":
+    if family.name not in ("Dispatch", "DispatchReposition"):  # in the latter, none but ``random`` moves anything
         return ()
     return tuple(name for name in CONTROLLERS if version in _VERSIONS.get(name, (0, 1, 2)))
 

@@ -177,8 +177,9 @@ class RollingHorizon:
         )
 
     def _action(self, i: int, p: Any, s: Any, mask: np.ndarray) -> int:
-        """Return the next assignment that is due in row ``i``, or ADVANCE, the last action."""
-        advance = len(mask) - 1
+        """Return the next assignment that is due in row ``i``, or ADVANCE, the action after the pairs."""
+        vehicles = len(s["mode"])
+        advance = len(s["slot"]) * vehicles
         slots = {int(b): k for k, b in enumerate(s["slot"]) if b >= 0}
         if not slots or not mask[:advance].any():
             return advance
@@ -189,7 +190,6 @@ class RollingHorizon:
         age_min = now_min - intention.solved_min
         if age_min >= REPLAN_MIN or (age_min > 0.0 and not slots.keys() <= intention.known):
             self._replan(intention, p, s, slots)
-        vehicles = advance // len(s["slot"])
         for b, k in slots.items():
             legal = np.flatnonzero(mask[k * vehicles : (k + 1) * vehicles])
             if len(legal) == 0:

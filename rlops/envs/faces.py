@@ -29,7 +29,6 @@ from rlops.envs.contract import Column, Family, bounds, family
 from rlops.envs.loops import MALFORMED
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
-
 _ARRAY = np.ndarray
 
 

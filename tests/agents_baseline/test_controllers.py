@@ -164,6 +164,15 @@ def test_what_is_decided_depends_neither_on_the_order_nor_on_the_number_of_rows(
         assert played(id, make_controller(name, id), seeds[1:2]).actions == together[1:2]
 
 
+def test_where_vehicles_may_be_moved_the_controllers_of_v2_do_what_they_do_there():
+    moving = "rlops/DispatchReposition-v2"
+    assert controllers_for(moving) == controllers_for(V2)
+    for name in ("nearest_idle", "late_insertion"):
+        here, there = (played(id, make_controller(name, id), [6], until_min=200.0) for id in (V2, moving))
+        assert here.actions == there.actions
+        np.testing.assert_array_equal(here.returns, there.returns)
+
+
 def test_the_random_controller_repeats_itself_by_seed_and_uses_every_legal_action():
     envs = opened(V2, 400)
     obs, _ = envs.reset(seed=[7] * 400)
