@@ -96,6 +96,7 @@ class Batch:
         data: Records that all rows share and only read, for example a user's bookings.
         out: What the last verb wrote (:class:`Outputs`). Two sets of these buffers take turns, so what one step
             returned stays intact during the next.
+        actions: An array of the type and shape that :meth:`step` takes, for the caller to write into.
         lent: Whether ``out`` may be handed to the caller as it is, and stays intact as long as it is held: only with
             ``lends``, where the next set is always one that nobody holds any more. Without, what is to stay must be
             copied.
@@ -170,7 +171,7 @@ class Batch:
         action = self.kernel.ACTION
         self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)
         shape = (self.rows,) if isinstance(action, int) else (self.rows, width(action))
-        self._no_actions = np.zeros(shape, self._action_dtype)
+        self.actions = np.zeros(shape, self._action_dtype)
         self._shared = {
             "params": self.params, "base": self.base, "state": self.state, "data": self.data,
             "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
@@ -203,8 +204,8 @@ class Batch:
 
     def _interpreted(self, actions: int, verb: int) -> int:
         """Do in Python what the compiled verbs do."""
-        given = ctypes.cast(actions, ctypes.py_object).value if actions else self._no_actions
-        if given.shape != self._no_actions.shape or given.dtype != self._action_dtype:
+        given = ctypes.cast(actions, ctypes.py_object).value if actions else self.actions
+        if given.shape != self.actions.shape or given.dtype != self._action_dtype:
             return MALFORMED
         return int(self._verbs.do(*self.out.arrays, given, verb))
 

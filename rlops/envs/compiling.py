@@ -21,7 +21,7 @@ import threading
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,13 @@ def usable_threads() -> int:
 def source_stamp(module: str) -> str:
     """Return a hash of the sources that ``module`` is made of and of everything else that changes its machine code.
 
-    The sources are those of the module and of all modules of its package that it imports, directly or not.
+    The sources are those of the module, of all modules of its package that it imports, directly or not, and of the
+    loops that are specialised for it. What a function imports when it runs is not compiled into anything.
     """
     digest = hashlib.sha256()
     versions = (sys.version, numba.__version__, np.__version__, llvmlite.__version__)
     digest.update(repr(versions).encode())
-    for name, source in sorted(_sources(module, {}).items()):
+    for name, source in sorted(_sources("rlops.envs.loops", _sources(module, {})).items()):
         digest.update(name.encode() + b"\0" + source)
     return digest.hexdigest()[:16]
 
@@ -96,7 +97,7 @@ def _sources(module: str, found: dict[str, bytes]) -> dict[str, bytes]:
         return found
     source = found[module] = Path(spec.origin).read_bytes()
     packages = {module.partition(".")[0], "rlops"}
-    for node in ast.walk(ast.parse(source)):
+    for node in _when_imported(ast.parse(source)):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -106,6 +107,14 @@ def _sources(module: str, found: dict[str, bytes]) -> dict[str, bytes]:
             if name.partition(".")[0] in packages:
                 _sources(name, found)
     return found
+
+
+def _when_imported(node: ast.AST) -> Iterator[ast.AST]:
+    """Return what is below ``node``, the bodies of functions left out."""
+    for below in ast.iter_child_nodes(node):
+        if not isinstance(below, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield below
+            yield from _when_imported(below)
 
 
 @cache

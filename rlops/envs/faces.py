@@ -252,7 +252,6 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
         self.action_space = _space(self.kernel.ACTION)
         self.observation_space = _box(self.kernel.OBSERVATION)
         self._discrete = isinstance(self.kernel.ACTION, int)
-        self._action = np.zeros(1, np.int64) if self._discrete else np.zeros((1, *(self.action_space.shape or ())))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -285,7 +284,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
         self._require_ready()
         self._write_action(action)
         batch = self._batch
-        ended = batch.step(self._action, False)
+        ended = batch.step(batch.actions, False)
         out = batch.out
         info = self._info(stepped=True)
         if ended and self._kpi_names:
@@ -295,7 +294,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
     def _write_action(self, action: Any) -> None:
         if self._discrete:
             if isinstance(action, (int, np.integer)) and not isinstance(action, (bool, np.bool_)):
-                self._action[0] = action if -1 <= action <= self.kernel.ACTION else -1
+                self._batch.actions[0] = action if -1 <= action <= self.kernel.ACTION else -1
                 if 0 <= action < self.kernel.ACTION:
                     return
             elif isinstance(action, np.ndarray) and action.size == 1 and action.dtype.kind in "iu":
@@ -305,9 +304,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
                 f"got {action!r} at step {self.state['steps'][0]}. "
                 "Sample from the action space, or use the action mask."
             )
-        self._action[0] = _checked_vectors(
-            np.asarray(action)[None], self.action_space, self._batch, np.dtype(np.float64)
-        )[0]
+        _write_vectors(np.asarray(action)[None], self.action_space, self._batch)
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(m,)`` bool; the name that sb3-contrib looks for."""
@@ -482,6 +479,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         if ended == MALFORMED:
             self._require_ready()
             ended = batch.step(self._checked(actions), self._next_step)
+            assert ended != MALFORMED
         infos = {} if self._bare else self._stepped(ended)
         out = batch.out
         if self.copy and not batch.lent:
@@ -497,13 +495,15 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
                 f"{self._batch.id}: actions must be {what} of shape {self._action_shape}, got shape {array.shape}."
             )
         if not self._discrete:
-            return _checked_vectors(array, self.single_action_space, self._batch, np.dtype(np.float64))
+            _write_vectors(array, self.single_action_space, self._batch)
+            return self._batch.actions
         if array.dtype.kind not in "iu":
             raise InvalidAction(
                 f"{self._batch.id}: actions must be integers of shape {self._action_shape}, got dtype {array.dtype}"
                 f"{_first_fraction(array)}. Convert them on purpose, for example with actions.astype(int)."
             )
-        return np.array(array, np.int64, order="C")
+        self._batch.actions[:] = array
+        return self._batch.actions
 
     def _stepped(self, ended: int) -> dict[str, Any]:
         """Return the infos of a step in which ``ended`` rows ended; with SAME_STEP begin their next episode."""
@@ -698,8 +698,8 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         """Do nothing: there is nothing to release."""
 
 
-def _checked_vectors(array: np.ndarray, space: gym.Space[Any], batch: Batch, dtype: np.dtype) -> np.ndarray:
-    """Return vector actions ``(n, d)`` as the compiled step takes them, or name the first that does not fit."""
+def _write_vectors(array: np.ndarray, space: gym.Space[Any], batch: Batch) -> None:
+    """Write vector actions ``(n, d)`` into the batch's own, or name the first that does not fit."""
     assert isinstance(space, gym.spaces.Box)
     if array.dtype.kind not in "iuf":
         raise InvalidAction(f"{batch.id}: actions must be numbers, got dtype {array.dtype}.")
@@ -712,7 +712,7 @@ def _checked_vectors(array: np.ndarray, space: gym.Space[Any], batch: Batch, dty
             f"{batch.id}: component {column} of the action of row {row} must be within [{space.low[column]:g}, "
             f"{space.high[column]:g}], got {array[row, column]} at step {batch.state['steps'][row]}."
         )
-    return np.array(array, dtype, order="C")
+    batch.actions[:] = array
 
 
 def _first_fraction(array: np.ndarray) -> str:

@@ -45,14 +45,16 @@ def test_a_changed_helper_in_another_module_changes_the_cache_folder(tmp_path, m
     package = tmp_path / "toyfamily"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "kernel.py").write_text("from toyfamily.helper import GRAVITY\n")
+    (package / "kernel.py").write_text(
+        "from toyfamily.helper import GRAVITY\ndef drawn():\n    from toyfamily import picture\n    return picture\n"
+    )
     (package / "helper.py").write_text("from toyfamily import numbers\nGRAVITY = 9.8\n")
     (package / "numbers.py").write_text("ONE = 1\n")
     (package / "picture.py").write_text("import json\n")
     stamp = compiling.source_stamp.__wrapped__
     before = stamp("toyfamily.kernel")
     assert stamp("toyfamily.kernel") == before
-    (package / "picture.py").write_text("import csv\n")  # not part of the kernel
+    (package / "picture.py").write_text("import csv\n")  # imported when a function runs: no part of what is compiled
     assert stamp("toyfamily.kernel") == before
     for name, text in (("helper.py", "from toyfamily import numbers\nGRAVITY = 9.9\n"), ("numbers.py", "ONE = 2\n")):
         (package / name).write_text(text)
