@@ -100,12 +100,14 @@ def headline_table(results: Sequence[Episodes]) -> Table:
         names = [name for name in names if "illegal" not in name]
     table = Table(
         title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
-        caption=f"difference: in return to {first.agent}, day by day; (… served): of what was served only",
+        caption=f"difference: in return to {first.agent}, day by day; in brackets: the share served, all it is about",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("agent", overflow="fold", min_width=10)
-    for heading in ("return", "difference", *(HEADLINES[name] for name in names), "decision p50, p95"):
+    table.add_column("agent", overflow="fold", no_wrap=True)
+    for heading in ("return", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in (*(HEADLINES[name] for name in names), "decision p50, p95"):
         table.add_column(heading, justify="right", overflow="fold")
     for result in results:
         intervals = result.intervals()
@@ -114,7 +116,7 @@ def headline_table(results: Sequence[Episodes]) -> Table:
             result.agent,
             _ranged(intervals["return"]),
             difference,
-            *(shown(name, intervals).replace(" (", "\n(") for name in names),
+            *(shown(name, intervals).replace(" (", "\n(").replace(" served)", ")") for name in names),
             _latency(result),
         )
     return table
