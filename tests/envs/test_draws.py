@@ -22,7 +22,7 @@ def _sample(key, step, stream, n, out):
 
 def sample(key, step, stream, n=20000):
     out = np.zeros((4, n))
-    _sample(key, step, stream, n, out)
+    _sample(np.uint64(key), step, stream, n, out)
     return out
 
 
