@@ -22,6 +22,7 @@ hidden truths. All but ``rolling_horizon`` are functions of the row's present st
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,7 @@ class Random(Controller):
         return chosen
 
 
-class Greedy(Controller):
+class Greedy(Controller, ABC):
     """Takes the best offer, one at a time."""
 
     def pairs(self, envs: Any, masks: np.ndarray) -> np.ndarray:
@@ -81,9 +82,9 @@ class Greedy(Controller):
         offers.best_pairs(*self.ranked(self.layout.offers(envs, masks)), chosen)
         return chosen
 
+    @abstractmethod
     def ranked(self, o: Offers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the pairs considered, and what must be least: first by ``(n, k)``, then by ``(n, k, v)``."""
-        raise NotImplementedError
 
 
 class CherryPick(Greedy):

@@ -41,7 +41,8 @@ _PROGRESS_S = 0.25
 class Progress:
     """How far a training is; means are over the last hundred episodes, NaN before the first has ended.
 
-    While it imitates a controller, ``imitating`` names that and ``steps`` of ``total`` samples have been seen.
+    ``total`` is what the present speed promises if the time is limited. While a controller is imitated, ``imitating``
+    names it, and ``steps`` of ``total`` samples have been seen.
     """
 
     steps: int
@@ -288,7 +289,8 @@ def _callback(total: int, progress: Callable[[Progress], None] | None, max_secon
             assert progress is not None
             self.told_s = time.perf_counter()
             rate = (self.num_timesteps - self.began_steps) / max(self.told_s - self.began_s, 1e-9)
-            progress(Progress(self.num_timesteps, total, rate, _mean(self.returns), _mean(self.completions)))
+            promised = total if max_seconds is None else min(total, self.began_steps + int(rate * max_seconds))
+            progress(Progress(self.num_timesteps, promised, rate, _mean(self.returns), _mean(self.completions)))
 
     return Watch()
 

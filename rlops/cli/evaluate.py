@@ -100,15 +100,16 @@ def headline_table(results: Sequence[Episodes]) -> Table:
         names = [name for name in names if "illegal" not in name]
     table = Table(
         title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
-        caption=f"difference: in return to {first.agent}, day by day; in brackets: the share served, all it is about",
+        caption=f"difference: in return to {first.agent}, day by day; in brackets: the share served, all it is about; "
+        "p50, p95: time of a decision",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("agent", overflow="fold", no_wrap=True)
     for heading in ("return", "difference"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in (*(HEADLINES[name] for name in names), "decision p50, p95"):
-        table.add_column(heading, justify="right", overflow="fold")
+    for heading in (*(HEADLINES[name] for name in names), "p50, p95 ms"):
+        table.add_column(heading, justify="right", overflow="fold", min_width=max(map(len, heading.split())))
     for result in results:
         intervals = result.intervals()
         difference = "" if result is first else _ranged(result.difference(first)["return"], signed=True)
@@ -117,7 +118,7 @@ def headline_table(results: Sequence[Episodes]) -> Table:
             _ranged(intervals["return"]),
             difference,
             *(shown(name, intervals).replace(" (", "\n(").replace(" served)", ")") for name in names),
-            _latency(result),
+            _latency(result).removesuffix(" ms"),
         )
     return table
 

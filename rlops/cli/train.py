@@ -85,10 +85,8 @@ def train_with_bar(console: Console, id: str, algo: str, *, steps: int, **option
         task = bar.add_task(f"{algo} on {id}", total=steps, told="")
 
         def tell(progress: training.Progress) -> None:
-            if progress.imitating:
-                bar.update(task, total=progress.total, completed=progress.steps, told=f"imitating {progress.imitating}")
-            else:
-                bar.update(task, total=steps, completed=min(progress.steps, steps), told=_told(progress))
+            told = f"imitating {progress.imitating}" if progress.imitating else _told(progress)
+            bar.update(task, total=progress.total, completed=min(progress.steps, progress.total), told=told)
 
         return training.train(id, algo, steps=steps, progress=tell, **options)  # type: ignore[arg-type]
 
