@@ -282,7 +282,7 @@ class Batch:
         before = self.out
         if self._lends:
             self._go_on()
-        else:
+        else:  # what _go_on does then, without the call, which few rows would feel
             self.out, self._other = self._other, before
         code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
         if code < 0:
