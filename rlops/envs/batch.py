@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from rlops.envs.compiling import PARALLEL_LOCK, usable_threads
-from rlops.envs.contract import Family, parameter_dtype, width, write_parameters
+from rlops.envs.contract import Family, parameter_dtype, shown_terms, width, write_parameters
 from rlops.envs.loops import (
     ARRAYS,
     ENDED,
@@ -46,9 +46,11 @@ class Outputs:
 
     __slots__ = (
         "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "mask", "obs",
-        "reward", "terminated", "truncated",
+        "reward", "terminated", "terms", "truncated",
     )  # fmt: skip
-    NAMES = ("obs", "mask", "reward", "terminated", "truncated", "agent_obs", "agent_mask", "agent_reward")
+    NAMES = (
+        "obs", "mask", "reward", "terminated", "truncated", "terms", "agent_obs", "agent_mask", "agent_reward",
+    )  # fmt: skip
 
     def __init__(self, kernel: Any, n: int, agents: int):
         """Allocate the buffers for ``n`` rows of ``kernel`` and ``agents`` agents each."""
@@ -57,10 +59,11 @@ class Outputs:
         self.reward = np.zeros(n)
         self.terminated = np.zeros(n, np.bool_)
         self.truncated = np.zeros(n, np.bool_)
+        self.terms = np.zeros((n, shown_terms(kernel)))
         self.agent_obs = np.zeros((n, agents, width(getattr(kernel, "AGENT_OBSERVATION", ()))), np.float32)
         self.agent_mask = np.zeros((n, agents, getattr(kernel, "AGENT_ACTION", 0)), np.int8)
         self.agent_reward = np.zeros((n, agents))
-        self._shown = (self.obs, self.mask, self.reward, self.terminated, self.truncated)
+        self._shown = (self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms)
 
     def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype) -> None:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""

@@ -132,6 +132,11 @@ def width(columns: tuple[Column, ...]) -> int:
     return sum(c.count for c in columns)
 
 
+def shown_terms(kernel: Kernel) -> int:
+    """Return how many reward terms ``info`` shows: none if the reward is all there is."""
+    return len(kernel.REWARD_TERMS) if len(kernel.REWARD_TERMS) > 1 else 0
+
+
 def parameter_dtype(parameters: tuple[Parameter, ...]) -> np.dtype:
     """Return the record dtype of one row of parameters."""
     return np.dtype([(p.name, p.dtype) for p in parameters], align=True)

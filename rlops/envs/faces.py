@@ -25,7 +25,7 @@ from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv as PettingZooParallelEnv
 
 from rlops.envs.batch import Batch
-from rlops.envs.contract import Column, Family, bounds, family
+from rlops.envs.contract import Column, Family, bounds, family, shown_terms
 from rlops.envs.loops import MALFORMED
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
@@ -77,7 +77,7 @@ class _Face:
         for name in options:
             raise UnknownName("option", name, self._construction_options(), owner)
         self._batch = Batch(known, version, rows, params=params, data=data, threads=threads, variant=variant, **batch)
-        self._terms = kernel.REWARD_TERMS if len(kernel.REWARD_TERMS) > 1 else ()
+        self._terms = kernel.REWARD_TERMS[: shown_terms(kernel)]
         self._masked = hasattr(kernel, "mask")
         self._info_fields: tuple[str, ...] = getattr(kernel, "INFO", ())
         self._kpi_names = tuple(c.name for c in getattr(kernel, "KPIS", ()))
@@ -358,8 +358,9 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             version: N of ``-vN``.
             num_envs: How many rows.
             autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as in Gymnasium.
-            copy: Whether ``reset`` and ``step`` return copies. Without copies the returned observations, rewards, flags
-                and masks are overwritten by the second step after them, and the other infos by the next step.
+            copy: Whether ``reset`` and ``step`` return copies. Without copies the returned observations, rewards, flags,
+                masks and reward terms are overwritten by the second step after them, and the other infos by the next
+                step.
             params: Nominal parameters; one value for all rows, or one for each.
             expose_context: Whether ``infos["context"]`` shows the hidden quantities.
             render_mode: ``"rgb_array"`` or None.
@@ -535,19 +536,18 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         """Return infos for ``rows``; rows that ``began`` an episode in this step have no reward terms."""
         if not self._informed:
             return {}
-        state = self._batch.state
+        batch = self._batch
         infos: dict[str, Any] = {}
-        kept = np.array if self.copy else np.asarray
+        copied = self.copy and not batch.lent
         if self._masked:
-            mask = self._batch.out.mask
-            infos["action_mask"] = mask.copy() if self.copy and not self._batch.lent else mask
+            infos["action_mask"] = batch.out.mask.copy() if copied else batch.out.mask
             infos["_action_mask"] = rows
         if stepped and self._terms:
             moved = rows if began is None else rows & ~began
-            infos["reward_terms"] = _columns(self._terms, kept(state["terms"]), moved)
+            infos["reward_terms"] = _columns(self._terms, batch.out.terms.copy() if copied else batch.out.terms, moved)
             infos["_reward_terms"] = moved
         for name in self._info_fields:
-            infos[name], infos[f"_{name}"] = kept(state[name]), rows
+            infos[name], infos[f"_{name}"] = batch.state[name].copy() if self.copy else batch.state[name], rows
         if self._context_columns:
             infos["context"] = _vector_named(self._context_columns, self._batch.context(), rows)
             infos["_context"] = rows

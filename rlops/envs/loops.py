@@ -19,11 +19,11 @@ from numba import carray, config, njit, prange, types
 from numba.extending import intrinsic
 
 from rlops.envs.compiling import compiled, specialised
-from rlops.envs.contract import Kernel, parameter_dtype, width
+from rlops.envs.contract import Kernel, parameter_dtype, shown_terms, width
 from rlops.envs.draws import episode_key
 
 ARRAYS = (
-    "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated",
+    "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated", "terms",
     "agent_obs", "agent_mask", "agent_reward", "rows", "bids",
 )  # fmt: skip
 """The arrays of a batch, in the order of its address table. The table starts with n, len(data), the number of agents
@@ -115,7 +115,7 @@ def show_row(params, state, data, obs, mask, agent_obs, agent_mask, i):
 
 
 @njit
-def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
                agent_obs, agent_mask, agent_reward, rows, keep):  # fmt: skip
     """Start the next episode of every row in ``rows`` and write what it observes."""
     for i in range(state.shape[0]):
@@ -124,6 +124,7 @@ def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, tr
             reward[i] = 0.0
             terminated[i] = False
             truncated[i] = False
+            terms[i, :] = 0.0
             show_row(params, state, data, obs, mask, agent_obs, agent_mask, i)
     return 0
 
@@ -138,7 +139,7 @@ def observe_rows(params, state, data, obs, mask, agent_obs, agent_mask, rows):
 
 
 @njit
-def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, i, action):
+def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, i, action):
     """Step row ``i``, or reset it if it has ended; return 1 if it ends with this step."""
     s = state[i]
     ended = 0
@@ -155,13 +156,15 @@ def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, t
     reward[i] = total
     terminated[i] = s.terminated
     truncated[i] = s.truncated
+    for j in range(terms.shape[1]):
+        terms[i, j] = s.terms[j]
     row_observe(params[i], s, data, obs[i])
     row_mask(params[i], s, data, mask[i])
     return ended
 
 
 @njit
-def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, actions, next_step):
+def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, actions, next_step):
     """Move every row one step; return how many ended, or a negative code if nothing was done."""
     illegal = first_illegal(actions)
     if illegal >= 0:
@@ -172,7 +175,9 @@ def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, tru
                 return -ENDED - i
     ended = 0
     for i in prange(state.shape[0]):
-        ended += advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, i, actions[i])
+        ended += advance_row(
+            params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, i, actions[i]
+        )
     return ended
 
 
@@ -193,29 +198,41 @@ def step_agents_rows(params, state, data, terminated, truncated, agent_obs, agen
 
 
 @njit
-def do(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+def do(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
        agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
     """Do one of the verbs. They are compiled together, because most of what they call is the same."""
     if verb <= STEP_OR_RESET:
         return STEP_ROWS(
-            params, base, state, raw, data, obs, mask, reward, terminated, truncated, actions, verb == STEP_OR_RESET
+            params,
+            base,
+            state,
+            raw,
+            data,
+            obs,
+            mask,
+            reward,
+            terminated,
+            truncated,
+            terms,
+            actions,
+            verb == STEP_OR_RESET,
         )
     if verb == STEP_AGENTS:
         return step_agents_rows(params, state, data, terminated, truncated, agent_obs, agent_mask, agent_reward, bids)
     if verb == OBSERVE:
         return observe_rows(params, state, data, obs, mask, agent_obs, agent_mask, rows)
     return reset_rows(
-        params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
         agent_obs, agent_mask, agent_reward, rows, verb == RESET_KEEPING,
     )  # fmt: skip
 
 
 @njit
-def do_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated,
+def do_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
                 agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
     """Step on threads: ``STEP_ROWS`` is compiled with its ``prange`` in parallel."""
     return STEP_ROWS(
-        params, base, state, raw, data, obs, mask, reward, terminated, truncated, actions, verb == STEP_OR_RESET
+        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, actions, verb == STEP_OR_RESET
     )
 
 
@@ -259,7 +276,7 @@ def do_at(address, actions, verb):
 
     ``actions`` is the ``id`` of the array of actions, or 0 for a verb that needs none.
     """
-    table = carray(pointer_at(np.uint64(address)), (19,), np.uint64)
+    table = carray(pointer_at(np.uint64(address)), (20,), np.uint64)
     n, agents = np.int64(table[0]), np.int64(table[2])
     chosen = np.uint64(0)
     if verb <= STEP_OR_RESET:
@@ -277,11 +294,12 @@ def do_at(address, actions, verb):
         carray(pointer_at(table[11]), (n,), np.float64),
         carray(pointer_at(table[12]), (n,), np.bool_),
         carray(pointer_at(table[13]), (n,), np.bool_),
-        carray(pointer_at(table[14]), (n, agents, AGENT_COLUMNS), np.float32),
-        carray(pointer_at(table[15]), (n, agents, AGENT_ACTIONS), np.int8),
-        carray(pointer_at(table[16]), (n, agents), np.float64),
-        carray(pointer_at(table[17]), (n,), np.bool_),
-        carray(pointer_at(table[18]), (n, agents), np.int64),
+        carray(pointer_at(table[14]), (n, TERMS), np.float64),
+        carray(pointer_at(table[15]), (n, agents, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[16]), (n, agents, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[17]), (n, agents), np.float64),
+        carray(pointer_at(table[18]), (n,), np.bool_),
+        carray(pointer_at(table[19]), (n, agents), np.int64),
         carray(pointer_at(chosen), ACTIONS_SHAPE(n), ACTIONS_DTYPE),
         verb,
     )
@@ -301,7 +319,7 @@ def shape_of_vectors(n):
 
 ACTION_DIMENSIONS = ACTION_WIDTH = 1
 ACTIONS_SHAPE, ACTIONS_DTYPE = shape_of_discrete, np.int64
-STATE_BYTES = MASKED = 0
+STATE_BYTES = MASKED = TERMS = 0
 STEP_ROWS, DO = step_rows, do
 
 
@@ -335,6 +353,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "DATA": has("DATA", NO_DATA),
         "COLUMNS": width(kernel.OBSERVATION),
         "MASKED": kernel.ACTION if hasattr(kernel, "mask") else 0,
+        "TERMS": shown_terms(kernel),
         "ACTIONS": kernel.ACTION if discrete else 0,
         "STATE_BYTES": kernel.STATE.itemsize,
         "ACTION_DIMENSIONS": 1 if discrete else 2,
