@@ -195,7 +195,7 @@ def step_block(params, base, state, data, obs, reward, terminated, truncated, ac
 
 
 @njit(error_model="numpy", inline="always")
-def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
+def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
               actions, next_step):  # fmt: skip
     """Move every row one step: the same arithmetic as ``step``, in columns of ``BLOCK`` rows."""
     code = refused(state, actions, next_step)
@@ -219,7 +219,7 @@ def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, tru
 
 
 @njit(error_model="numpy", nogil=True, parallel=True)
-def step_rows_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
+def step_rows_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
                        actions, next_step):  # fmt: skip
     """Move every row one step, blocks on threads."""
     code = refused(state, actions, next_step)

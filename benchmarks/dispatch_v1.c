@@ -6,6 +6,7 @@
 #include "generated.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Python's min and max: the first argument unless the second is strictly beyond. */
@@ -210,28 +211,28 @@ static void draw_trip(const Params *p, State *s, i64 i, i64 g, double asked_min)
         east = -east;
         north = -north;
     }
-    s->pickup_x_km[i] = x;
-    s->pickup_y_km[i] = y;
-    s->dropoff_x_km[i] = x + east;
-    s->dropoff_y_km[i] = y + north;
+    s->bookings[i].pickup_x_km = x;
+    s->bookings[i].pickup_y_km = y;
+    s->bookings[i].dropoff_x_km = x + east;
+    s->bookings[i].dropoff_y_km = y + north;
 }
 
 static void draw_booking(const Params *p, State *s, i64 i) {
-    i64 g = s->entity[i];
+    i64 g = s->bookings[i].entity;
     double asked_min = asked_min_of(s, g);
     if (is_prebooked(p, s, g)) {
-        s->prebooked[i] = 1;
-        s->earliest_min[i] = MAX(0.0, asked_min - p->window_half_min);
-        s->latest_min[i] = asked_min + p->window_half_min;
+        s->bookings[i].prebooked = 1;
+        s->bookings[i].earliest_min = MAX(0.0, asked_min - p->window_half_min);
+        s->bookings[i].latest_min = asked_min + p->window_half_min;
     } else {
-        s->prebooked[i] = 0;
-        s->earliest_min[i] = asked_min;
-        s->latest_min[i] = asked_min + 2.0 * p->window_half_min;
+        s->bookings[i].prebooked = 0;
+        s->bookings[i].earliest_min = asked_min;
+        s->bookings[i].latest_min = asked_min + 2.0 * p->window_half_min;
     }
     draw_trip(p, s, i, g, asked_min);
     int companion = uniform(s, COMPANION, g) < p->party2_share ? 1 : 0;
-    s->wheelchair[i] = uniform(s, WHEELCHAIR_STREAM, g) < p->wc_share ? 1 : 0;
-    s->ambulatory[i] = s->wheelchair[i] ? companion : 1 + companion;
+    s->bookings[i].wheelchair = uniform(s, WHEELCHAIR_STREAM, g) < p->wc_share ? 1 : 0;
+    s->bookings[i].ambulatory = s->bookings[i].wheelchair ? companion : 1 + companion;
 }
 
 static void draw_bookings(const Params *p, State *s) {
@@ -246,13 +247,13 @@ static void draw_bookings(const Params *p, State *s) {
             }
             i64 entity = hour * PER_HOUR + number, i = n;
             double reveal_min = reveal_min_of(p, s, entity);
-            while (i > 0 && s->reveal_min[i - 1] > reveal_min) {
-                s->reveal_min[i] = s->reveal_min[i - 1];
-                s->entity[i] = s->entity[i - 1];
+            while (i > 0 && s->bookings[i - 1].reveal_min > reveal_min) {
+                s->bookings[i].reveal_min = s->bookings[i - 1].reveal_min;
+                s->bookings[i].entity = s->bookings[i - 1].entity;
                 i--;
             }
-            s->reveal_min[i] = reveal_min;
-            s->entity[i] = entity;
+            s->bookings[i].reveal_min = reveal_min;
+            s->bookings[i].entity = entity;
             n++;
         }
     }
@@ -261,31 +262,31 @@ static void draw_bookings(const Params *p, State *s) {
 }
 
 static void draw_behaviour(const Params *p, State *s, i64 i) {
-    i64 g = s->entity[i];
-    int wheelchair = s->wheelchair[i] > 0;
+    i64 g = s->bookings[i].entity;
+    int wheelchair = s->bookings[i].wheelchair > 0;
     double board_min = wheelchair ? p->board_wc_min : p->board_amb_min;
     double alight_min = wheelchair ? p->alight_wc_min : p->alight_amb_min;
     double cv = wheelchair ? BOARD_CV_WC : BOARD_CV_AMB;
     double log_variance = log(1.0 + cv * cv), sd = sqrt(log_variance);
-    s->board_min[i] = board_min * exp(sd * normal(s, BOARD, g) - 0.5 * log_variance);
-    s->alight_min[i] = alight_min * exp(sd * normal(s, ALIGHT, g) - 0.5 * log_variance);
-    s->no_show[i] = uniform(s, NO_SHOWS, g) < p->no_show ? 1 : 0;
-    s->cancel_min[i] = INFINITY;
+    s->bookings[i].board_min = board_min * exp(sd * normal(s, BOARD, g) - 0.5 * log_variance);
+    s->bookings[i].alight_min = alight_min * exp(sd * normal(s, ALIGHT, g) - 0.5 * log_variance);
+    s->bookings[i].no_show = uniform(s, NO_SHOWS, g) < p->no_show ? 1 : 0;
+    s->bookings[i].cancel_min = INFINITY;
     if (uniform(s, CANCELS, g) < p->late_cancel) {
         double notice_min = LATE_CANCEL_MIN;
-        if (!s->prebooked[i]) {
-            double known_min = s->latest_min[i] - s->reveal_min[i];
+        if (!s->bookings[i].prebooked) {
+            double known_min = s->bookings[i].latest_min - s->bookings[i].reveal_min;
             notice_min = MIN(notice_min, known_min);
         }
-        s->cancel_min[i] = s->latest_min[i] - notice_min * uniform(s, CANCEL_TIME, g);
+        s->bookings[i].cancel_min = s->bookings[i].latest_min - notice_min * uniform(s, CANCEL_TIME, g);
     }
-    s->expires_min[i] = s->latest_min[i] + p->patience_min;
-    double km = road_km(p, s->pickup_x_km[i], s->pickup_y_km[i], s->dropoff_x_km[i], s->dropoff_y_km[i]);
-    s->direct_min[i] = expected_arrival_min(s, s->earliest_min[i], km) - s->earliest_min[i];
-    s->status[i] = HIDDEN;
-    s->vehicle[i] = -1;
-    s->picked_min[i] = NAN;
-    s->dropped_min[i] = NAN;
+    s->bookings[i].expires_min = s->bookings[i].latest_min + p->patience_min;
+    double km = road_km(p, s->bookings[i].pickup_x_km, s->bookings[i].pickup_y_km, s->bookings[i].dropoff_x_km, s->bookings[i].dropoff_y_km);
+    s->bookings[i].direct_min = expected_arrival_min(s, s->bookings[i].earliest_min, km) - s->bookings[i].earliest_min;
+    s->bookings[i].status = HIDDEN;
+    s->bookings[i].vehicle = -1;
+    s->bookings[i].picked_min = NAN;
+    s->bookings[i].dropped_min = NAN;
 }
 
 static void draw_city(const Params *p, State *s) {
@@ -309,15 +310,15 @@ static inline double mean_board_min(const Params *p, int wc) { return wc ? p->bo
 static inline double mean_alight_min(const Params *p, int wc) { return wc ? p->alight_wc_min : p->alight_amb_min; }
 
 static inline void miss(const Params *p, State *s, i64 b) {
-    s->status[b] = MISSED;
+    s->bookings[b].status = MISSED;
     s->missed += 1;
     s->terms[MISS] -= p->miss_cost_usd;
 }
 
 static inline void lose(const Params *p, State *s, i64 b) {
     s->n_resolved += 1;
-    if (s->cancel_min[b] <= s->expires_min[b]) {
-        s->status[b] = CANCELLED;
+    if (s->bookings[b].cancel_min <= s->bookings[b].expires_min) {
+        s->bookings[b].status = CANCELLED;
         s->cancelled += 1;
     } else {
         miss(p, s, b);
@@ -326,38 +327,38 @@ static inline void lose(const Params *p, State *s, i64 b) {
 
 static inline void move_slot(State *s, i64 to, i64 k) {
     for (i64 row = 0; row < SLOT_ROWS; row++) s->slot[row][to] = s->slot[row][k];
-    for (i64 column = AT_SLOTS; column < AT_ETA; column += SLOTS) s->seen[column + to] = s->seen[column + k];
+    for (i64 column = SEEN_SLOTS; column < SEEN; column += SLOTS) s->seen[column + to] = s->seen[column + k];
 }
 
 static inline void clear_slot(State *s, i64 k) {
     for (i64 row = 0; row < SLOT_ROWS; row++) s->slot[row][k] = 0.0;
-    for (i64 column = AT_SLOTS; column < AT_ETA; column += SLOTS) s->seen[column + k] = 0.0f;
+    for (i64 column = SEEN_SLOTS; column < SEEN; column += SLOTS) s->seen[column + k] = 0.0f;
 }
 
 static void fill_slot(const Params *p, State *s, i64 k, i64 b) {
-    s->slot[PICKUP_X][k] = s->pickup_x_km[b];
-    s->slot[PICKUP_Y][k] = s->pickup_y_km[b];
-    s->slot[EARLIEST][k] = s->earliest_min[b];
-    s->slot[LATEST][k] = s->latest_min[b];
-    s->slot[EXPIRES][k] = s->expires_min[b];
-    s->slot[AMBULATORY][k] = s->ambulatory[b];
-    s->slot[WHEELCHAIR][k] = s->wheelchair[b];
+    s->slot[PICKUP_X][k] = s->bookings[b].pickup_x_km;
+    s->slot[PICKUP_Y][k] = s->bookings[b].pickup_y_km;
+    s->slot[EARLIEST][k] = s->bookings[b].earliest_min;
+    s->slot[LATEST][k] = s->bookings[b].latest_min;
+    s->slot[EXPIRES][k] = s->bookings[b].expires_min;
+    s->slot[AMBULATORY][k] = s->bookings[b].ambulatory;
+    s->slot[WHEELCHAIR][k] = s->bookings[b].wheelchair;
     double per_km = 1.0 / p->area_half_width_km;
-    i64 at = AT_SLOTS + k;
-    s->seen[at] = clipped(s->pickup_x_km[b] * per_km, -1.0, 1.0);
-    s->seen[at + 8] = clipped(s->pickup_y_km[b] * per_km, -1.0, 1.0);
-    s->seen[at + 16] = clipped(s->dropoff_x_km[b] * per_km, -1.0, 1.0);
-    s->seen[at + 24] = clipped(s->dropoff_y_km[b] * per_km, -1.0, 1.0);
-    s->seen[at + 56] = MIN(s->direct_min[b] * PER_HOUR_MIN, 1.0);
-    s->seen[at + 64] = MIN(s->ambulatory[b] * PER_PLACE, 1.0);
-    s->seen[at + 72] = MIN(s->wheelchair[b] * PER_PLACE, 1.0);
-    s->seen[at + 80] = s->prebooked[b];
+    i64 at = SEEN_SLOTS + k;
+    s->seen[at] = clipped(s->bookings[b].pickup_x_km * per_km, -1.0, 1.0);
+    s->seen[at + 8] = clipped(s->bookings[b].pickup_y_km * per_km, -1.0, 1.0);
+    s->seen[at + 16] = clipped(s->bookings[b].dropoff_x_km * per_km, -1.0, 1.0);
+    s->seen[at + 24] = clipped(s->bookings[b].dropoff_y_km * per_km, -1.0, 1.0);
+    s->seen[at + 56] = MIN(s->bookings[b].direct_min * PER_HOUR_MIN, 1.0);
+    s->seen[at + 64] = MIN(s->bookings[b].ambulatory * PER_PLACE, 1.0);
+    s->seen[at + 72] = MIN(s->bookings[b].wheelchair * PER_PLACE, 1.0);
+    s->seen[at + 80] = s->bookings[b].prebooked;
     s->seen[at + 88] = 1.0;
 }
 
 static void insert_open(const Params *p, State *s, i64 b) {
     i64 at = s->n_open;
-    while (at > 0 && s->latest_min[s->open_booking[at - 1]] > s->latest_min[b]) {
+    while (at > 0 && s->bookings[s->open_booking[at - 1]].latest_min > s->bookings[b].latest_min) {
         s->open_booking[at] = s->open_booking[at - 1];
         at--;
     }
@@ -381,77 +382,81 @@ static void remove_open(const Params *p, State *s, i64 at) {
 
 static void reveal(const Params *p, State *s) {
     i64 first = s->next_booking;
-    while (s->next_booking < s->n_bookings && s->reveal_min[s->next_booking] <= s->now_min) {
+    while (s->next_booking < s->n_bookings && s->bookings[s->next_booking].reveal_min <= s->now_min) {
         i64 i = s->next_booking;
-        s->status[i] = s->cancel_min[i] <= s->reveal_min[i] ? CANCELLED : OPEN;
+        s->bookings[i].status = s->bookings[i].cancel_min <= s->bookings[i].reveal_min ? CANCELLED : OPEN;
         s->next_booking = i + 1;
     }
     i64 minute = (i64)s->now_min % RECENT_MIN;
     for (i64 b = first; b < s->next_booking; b++) {
-        if (s->status[b] == OPEN) {
+        if (s->bookings[b].status == OPEN) {
             insert_open(p, s, b);
             s->requests += 1;
             s->requests_by_minute[minute] += 1;
-            s->next_cancel_min = MIN(s->next_cancel_min, s->cancel_min[b]);
+            s->next_cancel_min = MIN(s->next_cancel_min, s->bookings[b].cancel_min);
         } else {
             s->cancelled += 1;
             s->n_resolved += 1;
         }
     }
-    s->next_reveal_min = s->next_booking < s->n_bookings ? s->reveal_min[s->next_booking] : INFINITY;
+    s->next_reveal_min = s->next_booking < s->n_bookings ? s->bookings[s->next_booking].reveal_min : INFINITY;
 }
 
 static void cancel_open(const Params *p, State *s) {
     s->next_cancel_min = INFINITY;
     for (i64 at = s->n_open - 1; at >= 0; at--) {
         i64 b = s->open_booking[at];
-        if (s->cancel_min[b] <= s->now_min) {
+        if (s->bookings[b].cancel_min <= s->now_min) {
             remove_open(p, s, at);
             lose(p, s, b);
         } else {
-            s->next_cancel_min = MIN(s->next_cancel_min, s->cancel_min[b]);
+            s->next_cancel_min = MIN(s->next_cancel_min, s->bookings[b].cancel_min);
         }
     }
 }
 
-static void write_pairs(const Params *p, State *s) {
+typedef struct { double speed, rest_km; } Road; /* expected speed, and what is driven at it before it changes */
+
+static Road road_now(const State *s) {
+    i64 quarter = (i64)(s->now_min * (1.0 / QUARTER_MIN));
+    quarter = MIN(quarter, QUARTERS - 1);
+    double speed = s->expected_speed_km_per_min[quarter];
+    return (Road){speed, speed * (QUARTER_MIN * (quarter + 1) - s->now_min)};
+}
+
+static inline double pickup_min(const Params *p, const State *s, i64 v, i64 k, Road road) {
+    double km = road_km(p, s->x_km[v], s->y_km[v], s->slot[PICKUP_X][k], s->slot[PICKUP_Y][k]);
+    return km <= road.rest_km ? s->now_min + km / road.speed : expected_arrival_min(s, s->now_min, km);
+}
+
+static void write_legal(const Params *p, State *s) {
     if (s->n_legal > 0) {
         for (i64 pair = 0; pair < PAIRS; pair++) s->pair_legal[pair] = 0;
-        for (i64 column = AT_ETA; column < WIDTH; column++) s->seen[column] = 0.0f;
         s->n_legal = 0;
     }
     if (s->n_idle == 0 || s->n_open == 0) return;
-    double now_min = s->now_min;
-    i64 quarter = (i64)(now_min * (1.0 / QUARTER_MIN));
-    quarter = MIN(quarter, QUARTERS - 1);
-    double speed = s->expected_speed_km_per_min[quarter];
-    double rest_km = speed * (QUARTER_MIN * (quarter + 1) - now_min);
+    Road road = road_now(s);
     i64 shown = MIN(s->n_open, SLOTS);
     for (i64 v = 0; v < VEHICLES; v++) {
         if (s->mode[v] != IDLE) continue;
         for (i64 k = 0; k < shown; k++) {
             if (s->slot[AMBULATORY][k] > p->cap_amb || s->slot[WHEELCHAIR][k] > p->cap_wc) continue;
-            double km = road_km(p, s->x_km[v], s->y_km[v], s->slot[PICKUP_X][k], s->slot[PICKUP_Y][k]);
-            double arrive_min = km <= rest_km ? now_min + km / speed : expected_arrival_min(s, now_min, km);
-            if (arrive_min > s->slot[EXPIRES][k]) continue;
-            i64 pair = VEHICLES * k + v;
-            s->pair_legal[pair] = 1;
-            s->n_legal += 1;
-            double eta_min = MAX(arrive_min, s->slot[EARLIEST][k]) - now_min;
-            s->seen[AT_ETA + pair] = MIN(eta_min * PER_HOUR_MIN, 1.0);
-            s->seen[AT_LATE + pair] = clipped((arrive_min - s->slot[LATEST][k]) * PER_LATE_MIN, 0.0, 1.0);
+            if (pickup_min(p, s, v, k, road) <= s->slot[EXPIRES][k]) {
+                s->pair_legal[VEHICLES * k + v] = 1;
+                s->n_legal += 1;
+            }
         }
     }
 }
 
 static void show_vehicle(const Params *p, State *s, i64 v) {
     double per_km = 1.0 / p->area_half_width_km;
-    i64 at = AT_FLEET + v, mode = s->mode[v];
+    i64 at = v, mode = s->mode[v];
     s->seen[at] = clipped(s->x_km[v] * per_km, -1.0, 1.0);
     s->seen[at + 8] = clipped(s->y_km[v] * per_km, -1.0, 1.0);
     s->seen[at + 16] = clipped(s->free_x_km[v] * per_km, -1.0, 1.0);
     s->seen[at + 24] = clipped(s->free_y_km[v] * per_km, -1.0, 1.0);
-    at = AT_MODE + v;
+    at = SEEN_MODE + v;
     s->seen[at] = mode == IDLE ? 1.0 : 0.0;
     s->seen[at + 8] = mode == HOLDING || mode == TO_PICKUP ? 1.0 : 0.0;
     s->seen[at + 16] = mode == AT_PICKUP ? 1.0 : 0.0;
@@ -462,9 +467,9 @@ static void show_vehicle(const Params *p, State *s, i64 v) {
 /* --- a vehicle's errand ----------------------------------------------------------------------------- */
 
 static double expected_free_min(const Params *p, const State *s, i64 b, double arrive_min) {
-    int wheelchair = s->wheelchair[b] > 0;
-    double leave_min = MAX(arrive_min, s->earliest_min[b]) + mean_board_min(p, wheelchair);
-    double km = road_km(p, s->pickup_x_km[b], s->pickup_y_km[b], s->dropoff_x_km[b], s->dropoff_y_km[b]);
+    int wheelchair = s->bookings[b].wheelchair > 0;
+    double leave_min = MAX(arrive_min, s->bookings[b].earliest_min) + mean_board_min(p, wheelchair);
+    double km = road_km(p, s->bookings[b].pickup_x_km, s->bookings[b].pickup_y_km, s->bookings[b].dropoff_x_km, s->bookings[b].dropoff_y_km);
     return expected_arrival_min(s, leave_min, km) + mean_alight_min(p, wheelchair);
 }
 
@@ -505,20 +510,20 @@ static void become_idle(State *s, i64 v, double now_min) {
 
 static void begin_pickup(const Params *p, State *s, i64 v, i64 b, double now_min) {
     s->mode[v] = AT_PICKUP;
-    s->start_min[v] = MAX(now_min, s->earliest_min[b]);
+    s->start_min[v] = MAX(now_min, s->bookings[b].earliest_min);
     s->free_min[v] = expected_free_min(p, s, b, now_min);
-    if (s->cancel_min[b] < s->start_min[v])
-        s->event_min[v] = s->cancel_min[b];
-    else if (s->no_show[b])
+    if (s->bookings[b].cancel_min < s->start_min[v])
+        s->event_min[v] = s->bookings[b].cancel_min;
+    else if (s->bookings[b].no_show)
         s->event_min[v] = s->start_min[v] + p->no_show_wait_min;
     else
-        s->event_min[v] = s->start_min[v] + s->board_min[b];
+        s->event_min[v] = s->start_min[v] + s->bookings[b].board_min;
 }
 
 static void end_pickup(const Params *p, State *s, i64 v, i64 b, double now_min) {
-    if (now_min < s->start_min[v] || s->no_show[b]) {
+    if (now_min < s->start_min[v] || s->bookings[b].no_show) {
         int cancelled = now_min < s->start_min[v];
-        s->status[b] = cancelled ? CANCELLED : NO_SHOW;
+        s->bookings[b].status = cancelled ? CANCELLED : NO_SHOW;
         s->cancelled += cancelled;
         s->no_shows += !cancelled;
         s->n_resolved += 1;
@@ -526,31 +531,31 @@ static void end_pickup(const Params *p, State *s, i64 v, i64 b, double now_min) 
         become_idle(s, v, now_min);
         return;
     }
-    double late_min = clipped(s->start_min[v] - s->latest_min[b], 0.0, LATE_CAP_MIN);
+    double late_min = clipped(s->start_min[v] - s->bookings[b].latest_min, 0.0, LATE_CAP_MIN);
     s->late_min += late_min;
     s->terms[LATENESS] -= p->late_cost_usd_per_min * late_min;
-    s->status[b] = ONBOARD;
-    s->picked_min[b] = now_min;
-    double km = leave(p, s, v, now_min, s->dropoff_x_km[b], s->dropoff_y_km[b], 2 * b + 1);
+    s->bookings[b].status = ONBOARD;
+    s->bookings[b].picked_min = now_min;
+    double km = leave(p, s, v, now_min, s->bookings[b].dropoff_x_km, s->bookings[b].dropoff_y_km, 2 * b + 1);
     s->loaded_km += km;
-    s->rider_km += km * (s->ambulatory[b] + s->wheelchair[b]);
+    s->rider_km += km * (s->bookings[b].ambulatory + s->bookings[b].wheelchair);
     s->mode[v] = RIDING;
     s->event_min[v] = s->arrive_min[v];
-    s->free_min[v] = s->expected_min[v] + mean_alight_min(p, s->wheelchair[b] > 0);
+    s->free_min[v] = s->expected_min[v] + mean_alight_min(p, s->bookings[b].wheelchair > 0);
 }
 
 static void next_event(const Params *p, State *s, i64 v) {
     i64 b = s->booking[v], mode = s->mode[v];
     double now_min = s->event_min[v];
     if (mode == HOLDING) {
-        if (s->cancel_min[b] <= s->depart_min[v]) {
+        if (s->bookings[b].cancel_min <= s->depart_min[v]) {
             lose(p, s, b);
             become_idle(s, v, now_min);
         } else {
-            leave(p, s, v, now_min, s->pickup_x_km[b], s->pickup_y_km[b], 2 * b);
+            leave(p, s, v, now_min, s->bookings[b].pickup_x_km, s->bookings[b].pickup_y_km, 2 * b);
             s->mode[v] = TO_PICKUP;
-            double gone_min = MIN(s->arrive_min[v], s->cancel_min[b]);
-            s->event_min[v] = MIN(gone_min, s->expires_min[b]);
+            double gone_min = MIN(s->arrive_min[v], s->bookings[b].cancel_min);
+            s->event_min[v] = MIN(gone_min, s->bookings[b].expires_min);
         }
     } else if (mode == TO_PICKUP) {
         if (s->arrive_min[v] <= now_min) {
@@ -569,17 +574,17 @@ static void next_event(const Params *p, State *s, i64 v) {
         end_pickup(p, s, v, b, now_min);
     } else if (mode == RIDING) {
         arrive(s, v);
-        double limit_min = MAX(p->ride_limit_min, p->ride_limit_factor * s->direct_min[b]);
-        double over_min = now_min - s->picked_min[b] - limit_min;
+        double limit_min = MAX(p->ride_limit_min, p->ride_limit_factor * s->bookings[b].direct_min);
+        double over_min = now_min - s->bookings[b].picked_min - limit_min;
         double excess_min = MAX(0.0, over_min);
         s->excess_min += excess_min;
         s->terms[EXCESS_RIDE] -= p->ride_cost_usd_per_min * excess_min;
         s->mode[v] = ALIGHTING;
-        s->event_min[v] = now_min + s->alight_min[b];
-        s->free_min[v] = now_min + mean_alight_min(p, s->wheelchair[b] > 0);
+        s->event_min[v] = now_min + s->bookings[b].alight_min;
+        s->free_min[v] = now_min + mean_alight_min(p, s->bookings[b].wheelchair > 0);
     } else if (mode == ALIGHTING) {
-        s->status[b] = DONE;
-        s->dropped_min[b] = now_min;
+        s->bookings[b].status = DONE;
+        s->bookings[b].dropped_min = now_min;
         s->n_resolved += 1;
         s->completed += 1;
         s->terms[FARE] += p->fare_usd;
@@ -595,19 +600,19 @@ static void assign(const Params *p, State *s, i64 k, i64 v) {
     i64 b = s->open_booking[k];
     remove_open(p, s, k);
     s->n_idle -= 1;
-    s->status[b] = ASSIGNED;
-    s->vehicle[b] = v;
+    s->bookings[b].status = ASSIGNED;
+    s->bookings[b].vehicle = v;
     s->booking[v] = b;
     s->busy_from_min[v] = s->now_min;
-    double km = road_km(p, s->x_km[v], s->y_km[v], s->pickup_x_km[b], s->pickup_y_km[b]);
-    double soon_min = expected_departure_min(s, s->earliest_min[b], km);
+    double km = road_km(p, s->x_km[v], s->y_km[v], s->bookings[b].pickup_x_km, s->bookings[b].pickup_y_km);
+    double soon_min = expected_departure_min(s, s->bookings[b].earliest_min, km);
     double depart_min = MAX(s->now_min, soon_min);
     s->depart_min[v] = depart_min;
-    s->free_x_km[v] = s->dropoff_x_km[b];
-    s->free_y_km[v] = s->dropoff_y_km[b];
+    s->free_x_km[v] = s->bookings[b].dropoff_x_km;
+    s->free_y_km[v] = s->bookings[b].dropoff_y_km;
     s->free_min[v] = expected_free_min(p, s, b, expected_arrival_min(s, depart_min, km));
     s->mode[v] = HOLDING;
-    s->event_min[v] = MIN(depart_min, s->cancel_min[b]);
+    s->event_min[v] = MIN(depart_min, s->bookings[b].cancel_min);
     if (s->event_min[v] <= s->now_min)
         next_event(p, s, v);
     else
@@ -628,9 +633,9 @@ static void reset(const Params *p, State *s) {
     }
     s->n_idle = fleet(p);
     s->next_cancel_min = INFINITY;
-    s->next_reveal_min = s->n_bookings > 0 ? s->reveal_min[0] : INFINITY;
+    s->next_reveal_min = s->n_bookings > 0 ? s->bookings[0].reveal_min : INFINITY;
     reveal(p, s);
-    write_pairs(p, s);
+    write_legal(p, s);
 }
 
 static void advance(const Params *p, State *s) {
@@ -652,7 +657,7 @@ static void advance(const Params *p, State *s) {
     } else if (s->now_min >= END_MIN) {
         s->truncated = 1;
         for (i64 b = 0; b < s->n_bookings; b++)
-            if (s->status[b] <= ONBOARD) {
+            if (s->bookings[b].status <= ONBOARD) {
                 miss(p, s, b);
                 s->n_resolved += 1;
             }
@@ -669,11 +674,27 @@ static void step(const Params *p, State *s, i64 action) {
         advance(p, s);
     }
     for (i64 term = 0; term < 5; term++) s->return_usd += s->terms[term];
-    write_pairs(p, s);
+    write_legal(p, s);
+}
+
+static void observe_pairs(const Params *p, const State *s, float *restrict out) {
+    Road road = road_now(s);
+    i64 shown = MIN(s->n_open, SLOTS);
+    for (i64 v = 0; v < VEHICLES; v++) {
+        if (s->mode[v] != IDLE) continue;
+        for (i64 k = 0; k < shown; k++) {
+            i64 pair = VEHICLES * k + v;
+            if (!s->pair_legal[pair]) continue;
+            double arrive_min = pickup_min(p, s, v, k, road);
+            double eta_min = MAX(arrive_min, s->slot[EARLIEST][k]) - s->now_min;
+            out[AT_ETA + pair] = MIN(eta_min * PER_HOUR_MIN, 1.0);
+            out[AT_LATE + pair] = clipped((arrive_min - s->slot[LATEST][k]) * PER_LATE_MIN, 0.0, 1.0);
+        }
+    }
 }
 
 static void observe(const Params *p, const State *s, float *restrict out) {
-    for (i64 column = AT_FLEET; column < WIDTH; column++) out[column] = s->seen[column];
+    for (i64 column = AT_FLEET; column < AT_ETA; column++) out[column] = s->seen[column - AT_FLEET];
     double now_min = s->now_min;
     i64 quarter = (i64)(now_min * (1.0 / QUARTER_MIN));
     quarter = MIN(quarter, QUARTERS - 1);
@@ -697,14 +718,101 @@ static void observe(const Params *p, const State *s, float *restrict out) {
         i64 at = AT_TIMES + SLOTS * row;
         for (i64 k = 0; k < SLOTS; k++) {
             double minutes = s->slot[EARLIEST + row][k] - now_min;
-            out[at + k] = s->seen[AT_FILLED + k] * clipped(minutes * PER_WINDOW_MIN, -1.0, 1.0);
+            out[at + k] = k < s->n_open ? clipped(minutes * PER_WINDOW_MIN, -1.0, 1.0) : 0.0;
         }
     }
+    for (i64 column = AT_ETA; column < WIDTH; column++) out[column] = 0.0f;
+    if (s->n_legal > 0) observe_pairs(p, s, out);
 }
 
 static void mask(const State *s, int8_t *restrict out) {
     for (i64 pair = 0; pair < PAIRS; pair++) out[pair] = s->pair_legal[pair];
     out[ADVANCE] = 1;
+}
+
+/* --- key figures ------------------------------------------------------------------------------------ */
+
+static double ratio(double a, double b) { return b > 0.0 ? a / b : 0.0; }
+
+static int is_eligible(const State *s, i64 b) {
+    return s->bookings[b].status != CANCELLED && s->bookings[b].status != NO_SHOW;
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double completion_by_quartile(const State *s, const double *value, double *restrict out) {
+    double ordered[MAX_BOOKINGS], least = 1.0;
+    i64 n = 0;
+    for (i64 b = 0; b < s->n_bookings; b++)
+        if (is_eligible(s, b)) ordered[n++] = value[b];
+    qsort(ordered, n, sizeof *ordered, by_size);
+    for (i64 quartile = 0; quartile < 4; quartile++) {
+        double low = n > 0 ? ordered[n * quartile / 4] : 0.0;
+        double high = quartile < 3 && n > 0 ? ordered[n * (quartile + 1) / 4] : INFINITY;
+        i64 eligible = 0, done = 0;
+        for (i64 b = 0; b < s->n_bookings; b++)
+            if (is_eligible(s, b) && low <= value[b] && value[b] < high) {
+                eligible++;
+                done += s->bookings[b].status == DONE;
+            }
+        out[quartile] = ratio(done, eligible);
+        if (eligible > 0) least = MIN(least, out[quartile]);
+    }
+    return least;
+}
+
+static void kpis(const Params *p, const State *s, double *restrict out) {
+    double late[MAX_BOOKINGS], length_km[MAX_BOOKINGS], distance_km[MAX_BOOKINGS];
+    i64 n_late = 0, on_time_15 = 0, on_time_30 = 0, eligible_wc = 0, done_wc = 0, eligible_amb = 0, done_amb = 0;
+    i64 done = 0;
+    for (i64 i = 0; i < s->n_bookings; i++) {
+        const Booking *b = s->bookings + i;
+        length_km[i] = hypot(b->dropoff_x_km - b->pickup_x_km, b->dropoff_y_km - b->pickup_y_km);
+        distance_km[i] = hypot(b->pickup_x_km, b->pickup_y_km);
+        if (!is_eligible(s, i)) continue;
+        int is_done = b->status == DONE;
+        if (b->wheelchair > 0) {
+            eligible_wc++;
+            done_wc += is_done;
+        } else {
+            eligible_amb++;
+            done_amb += is_done;
+        }
+        if (is_done) {
+            double late_min = b->picked_min - b->board_min - b->latest_min;
+            late[done] = MAX(0.0, late_min);
+            n_late += late[done] > 1e-9;
+            on_time_15 += late[done] <= 15.0;
+            on_time_30 += late[done] < 30.0;
+            done++;
+        }
+    }
+    i64 eligible = eligible_wc + eligible_amb, at_95 = (i64)(0.95 * done);
+    double sum_min = 0.0, busy_min = s->busy_min, fleet_min = fleet(p) * s->now_min;
+    qsort(late, done, sizeof *late, by_size);
+    for (i64 i = 0; i < done; i++) sum_min += late[i];
+    for (i64 v = 0; v < VEHICLES; v++)
+        if (s->mode[v] > IDLE) busy_min += s->now_min - s->busy_from_min[v];
+    double trips = completion_by_quartile(s, length_km, out + 18), zones = completion_by_quartile(s, distance_km, out + 22);
+    double figures[] = {
+        s->n_bookings, eligible, done, ratio(done, eligible), ratio(on_time_15, eligible), ratio(on_time_30, eligible),
+        ratio(n_late + eligible - done, eligible), ratio(sum_min, done), done > 0 ? late[MIN(at_95, done - 1)] : 0.0,
+        ratio(s->excess_min, done), s->km, ratio(s->km, done), ratio(s->km - s->loaded_km, s->km),
+        ratio(s->rider_km, s->km), ratio(60.0 * done, fleet_min), ratio(busy_min, fleet_min),
+        ratio(done_amb, eligible_amb), ratio(done_wc, eligible_wc),
+    };
+    memcpy(out, figures, sizeof figures);
+    double least = MIN(trips, zones);
+    if (eligible_amb > 0) least = MIN(least, out[16]);
+    if (eligible_wc > 0) least = MIN(least, out[17]);
+    double rest[] = {
+        least, s->missed, s->no_shows, s->cancelled, s->wasted_legs, s->illegal, s->n_clipped, s->return_usd,
+        ratio(s->return_usd, s->steps), out[11], ratio(n_late, done),
+    };
+    memcpy(out + 26, rest, sizeof rest);
 }
 
 /* Step every row as the compiled loop of the package does with NEXT_STEP autoreset; takes its table of addresses. */
@@ -716,6 +824,7 @@ i64 step_rows(const u64 *table, const i64 *actions) {
     int8_t *masks = (int8_t *)table[10];
     double *reward = (double *)table[11];
     uint8_t *terminated = (uint8_t *)table[12], *truncated = (uint8_t *)table[13];
+    double *terms = (double *)table[14], *figures = (double *)table[15];
     for (i64 i = 0; i < n; i++)
         if (actions[i] < 0 || actions[i] >= ACTION) return -((i64)1 << 32) - i;
     for (i64 i = 0; i < n; i++) {
@@ -736,9 +845,13 @@ i64 step_rows(const u64 *table, const i64 *actions) {
             step(p, s, actions[i]);
             s->steps += 1;
             for (i64 term = 0; term < 5; term++) total += s->terms[term];
-            ended += s->terminated | s->truncated;
+            if (s->terminated | s->truncated) {
+                ended++;
+                kpis(p, s, figures + i * FIGURES);
+            }
         }
         reward[i] = total;
+        for (i64 term = 0; term < 5; term++) terms[5 * i + term] = s->terms[term];
         terminated[i] = s->terminated;
         truncated[i] = s->truncated;
         observe(p, s, obs + i * WIDTH);

@@ -38,16 +38,18 @@ C_TYPES = {
     "i8": "int64_t",
     "u8": "uint64_t",
     "i4": "int32_t",
+    "i2": "int16_t",
     "i1": "int8_t",
     "b1": "uint8_t",
 }
+RECORDS = {city.BOOKING: "Booking"}
 
 INTEGERS = {
     kernel: """
         VEHICLES SLOTS PAIRS ADVANCE ACTION RECENT_MIN SLOT_ROWS
         OFF IDLE HOLDING TO_PICKUP AT_PICKUP RIDING ALIGHTING VOID FARE DISTANCE LATENESS EXCESS_RIDE MISS
         PICKUP_X PICKUP_Y EARLIEST LATEST EXPIRES AMBULATORY WHEELCHAIR
-        _AT_FLEET _AT_MODE _AT_SLOTS _AT_TIMES _AT_FILLED _AT_ETA _AT_LATE _FREE_IN _WIDTH""",
+        _AT_FLEET _FREE_IN _AT_TIMES _AT_ETA _AT_LATE _WIDTH _SEEN_MODE _SEEN_SLOTS _SEEN""",
     city: """
         MAX_BOOKINGS QUARTERS ZONES HIDDEN OPEN ASSIGNED ONBOARD DONE MISSED NO_SHOW CANCELLED
         DEMAND_DAY TRAFFIC_DAY CONGESTION COUNT ASKED PREBOOKED LENGTH HEADING HOT HOT_SPOT ANCHOR_X ANCHOR_Y
@@ -77,7 +79,7 @@ def struct(name: str, dtype: np.dtype) -> str:
     for field in dtype.names:
         kind, offset = dtype.fields[field][:2]
         shape = "".join(f"[{n}]" for n in kind.shape)
-        fields.append(f"    {C_TYPES[kind.base.str[1:]]} {field}{shape};")
+        fields.append(f"    {RECORDS.get(kind.base) or C_TYPES[kind.base.str[1:]]} {field}{shape};")
         checks.append(f'_Static_assert(offsetof({name}, {field}) == {offset}, "{field}");')
     checks.append(f'_Static_assert(sizeof({name}) == {dtype.itemsize}, "size");')
     return "\n".join(["typedef struct {", *fields, f"}} {name};", *checks])
@@ -88,7 +90,7 @@ def header() -> str:
     lines = ["#include <stddef.h>", "#include <stdint.h>"]
     for module, names in INTEGERS.items():
         lines += [f"#define {name.lstrip('_')} {int(getattr(module, name))}" for name in names.split()]
-    lines.append(f"#define WHEELCHAIR_STREAM {city.WHEELCHAIR}")
+    lines += [f"#define WHEELCHAIR_STREAM {city.WHEELCHAIR}", f"#define FIGURES {len(kernel.KPIS)}"]
     for module, names in NUMBERS.items():
         lines += [f"#define {name.lstrip('_')} {float(getattr(module, name)).hex()}" for name in names.split()]
     for module, names in TABLES.items():
@@ -99,7 +101,8 @@ def header() -> str:
             if table.ndim == 2:
                 numbers = ", ".join("{" + ", ".join(float(x).hex() for x in row) + "}" for row in table)
             lines.append(f"static const double {name.lstrip('_')}{shape} = {{{numbers}}};")
-    return "\n".join([*lines, struct("Params", parameter_dtype(kernel.PARAMETERS)), struct("State", kernel.STATE), ""])
+    records = {city.BOOKING: "Booking", parameter_dtype(kernel.PARAMETERS): "Params", kernel.STATE: "State"}
+    return "\n".join([*lines, *(struct(name, dtype) for dtype, name in records.items()), ""])
 
 
 def compiled_c() -> Step:
@@ -142,7 +145,7 @@ def differences(c: Step) -> list[str]:
         (a, _), (b, _) = sides
         pairs = {
             name: (getattr(a.out, name), getattr(b.out, name))
-            for name in ("obs", "mask", "reward", "terminated", "truncated")
+            for name in ("obs", "mask", "reward", "terminated", "truncated", "terms", "kpis")
         }
         pairs["state"] = (a.state, b.state)
         found = [name for name, (x, y) in pairs.items() if x.tobytes() != y.tobytes()]

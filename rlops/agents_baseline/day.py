@@ -129,9 +129,9 @@ def _sampled(env: Any) -> tuple[float, list[tuple[float, float, int, int]]]:
 
 def _day(env: Any, agent: str, seed: int, samples: list[Any], total_usd: float, kpis: dict[str, float]) -> Day:
     s = env.state[0]
-    known = slice(0, int(s["next_booking"]))
+    bookings = s["bookings"][: int(s["next_booking"])]
     end_min = float(s["now_min"])
-    gone_min = np.minimum(np.minimum(s["expires_min"][known], s["cancel_min"][known]), end_min)
+    gone_min = np.minimum(np.minimum(bookings["expires_min"], bookings["cancel_min"]), end_min)
     fleet = np.array([sample[1] for sample in samples])
     return Day(
         id=_id(env),
@@ -142,12 +142,12 @@ def _day(env: Any, agent: str, seed: int, samples: list[Any], total_usd: float, 
         modes=fleet[:, :, 2].astype(int),
         places_km=fleet[:, :, :2],
         riders=fleet[:, :, 3].astype(int),
-        status=s["status"][known].copy(),
-        pickups_km=np.stack([s["pickup_x_km"][known], s["pickup_y_km"][known]], axis=1),
-        dropoffs_km=np.stack([s["dropoff_x_km"][known], s["dropoff_y_km"][known]], axis=1),
+        status=bookings["status"].copy(),
+        pickups_km=np.stack([bookings["pickup_x_km"], bookings["pickup_y_km"]], axis=1),
+        dropoffs_km=np.stack([bookings["dropoff_x_km"], bookings["dropoff_y_km"]], axis=1),
         late_min=lateness_min(s),
-        picked_min=s["picked_min"][known].copy(),
-        closed_min=np.where(s["status"][known] == city.DONE, s["dropped_min"][known], gone_min),
+        picked_min=bookings["picked_min"].copy(),
+        closed_min=np.where(bookings["status"] == city.DONE, bookings["dropped_min"], gone_min),
         total_usd=total_usd,
         kpis=dict(kpis),
     )

@@ -125,10 +125,10 @@ def _offer_booking(
 ) -> None:
     """Write what is known of booking ``b`` in slot ``k``; bookings are numbered as they become known."""
     asked[i, k] = b
-    opens_min[i, k] = s.earliest_min[b] - s.now_min
-    due_min[i, k] = s.latest_min[b] - s.now_min
-    direct_min[i, k] = s.direct_min[b]
-    wheelchair[i, k] = s.wheelchair[b]
+    opens_min[i, k] = s.bookings[b].earliest_min - s.now_min
+    due_min[i, k] = s.bookings[b].latest_min - s.now_min
+    direct_min[i, k] = s.bookings[b].direct_min
+    wheelchair[i, k] = s.bookings[b].wheelchair
 
 
 @njit(error_model="numpy")
@@ -137,10 +137,10 @@ def _offer_pair(
 ) -> None:
     """Write what there is to know of vehicle ``v`` going to booking ``b`` in slot ``k``."""
     legal[i, k, v] = 1
-    km[i, k, v] = road_km(p, s.x_km[v], s.y_km[v], s.pickup_x_km[b], s.pickup_y_km[b])
+    km[i, k, v] = road_km(p, s.x_km[v], s.y_km[v], s.bookings[b].pickup_x_km, s.bookings[b].pickup_y_km)
     arrive_min = expected_arrival_min(s, s.now_min, km[i, k, v])
     drive_min[i, k, v] = arrive_min - s.now_min
-    late_min[i, k, v] = max(0.0, arrive_min - s.latest_min[b])
+    late_min[i, k, v] = max(0.0, arrive_min - s.bookings[b].latest_min)
 
 
 @compiled
@@ -233,7 +233,7 @@ def cheapest_insertions(state: Any, within_min: float, out: Any) -> None:
         s = state[i]
         out[i], best_usd = -1, np.inf
         for k in range(K):
-            if s.slot[k] >= 0 and s.earliest_min[s.slot[k]] - s.now_min <= within_min:
+            if s.slot[k] >= 0 and s.bookings[s.slot[k]].earliest_min - s.now_min <= within_min:
                 row = s.row_of[s.slot[k]]
                 for v in range(V_MAX):
                     if s.pair_ok[row, v] and s.pair_usd[row, v] < best_usd:

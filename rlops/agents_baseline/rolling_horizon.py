@@ -198,7 +198,7 @@ class RollingHorizon:
             if v in legal:
                 if begin_min <= now_min + self.commit_min:
                     return k * vehicles + v
-            elif intention.failed or s["latest_min"][b] <= now_min + LAST_CALL_MIN:
+            elif intention.failed or s["bookings"][b]["latest_min"] <= now_min + LAST_CALL_MIN:
                 cost_usd = s["pair_usd"][s["row_of"][b], legal]
                 return k * vehicles + int(legal[np.argmin(cost_usd)])
         return advance
@@ -289,18 +289,19 @@ def _planned(p: Any, s: Any, v: int, m: int, load: list[int]) -> dict[str, Any]:
 
 def _booking(p: Any, s: Any, b: int, vehicles: list[int], at: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return pickup and drop-off of an open booking, which may be left out at the price of a miss."""
-    wheelchair = s["wheelchair"][b] > 0
-    amb, wc = int(s["ambulatory"][b]), int(s["wheelchair"][b])
-    limit_min = max(float(p["ride_limit_min"]), float(p["ride_limit_factor"]) * float(s["direct_min"][b]))
+    booking = s["bookings"][b]
+    wheelchair = booking["wheelchair"] > 0
+    amb, wc = int(booking["ambulatory"]), int(booking["wheelchair"])
+    limit_min = max(float(p["ride_limit_min"]), float(p["ride_limit_factor"]) * float(booking["direct_min"]))
     pickup = {
-        "x": float(s["pickup_x_km"][b]), "y": float(s["pickup_y_km"][b]), "amb": amb, "wc": wc,
+        "x": float(booking["pickup_x_km"]), "y": float(booking["pickup_y_km"]), "amb": amb, "wc": wc,
         "serve_min": float(p["board_wc_min"] if wheelchair else p["board_amb_min"]),
-        "opens_min": float(s["earliest_min"][b]), "due_min": float(s["latest_min"][b]),
-        "last_min": float(s["expires_min"][b]), "usd_per_min": float(p["late_cost_usd_per_min"]),
+        "opens_min": float(booking["earliest_min"]), "due_min": float(booking["latest_min"]),
+        "last_min": float(booking["expires_min"]), "usd_per_min": float(p["late_cost_usd_per_min"]),
         "pickup": None, "vehicles": vehicles,
     }  # fmt: skip
     dropoff = {
-        "x": float(s["dropoff_x_km"][b]), "y": float(s["dropoff_y_km"][b]), "amb": -amb, "wc": -wc,
+        "x": float(booking["dropoff_x_km"]), "y": float(booking["dropoff_y_km"]), "amb": -amb, "wc": -wc,
         "serve_min": float(p["alight_wc_min"] if wheelchair else p["alight_amb_min"]),
         "opens_min": None, "due_min": None, "last_min": None,
         "pickup": at, "ride_min": limit_min, "vehicles": vehicles,

@@ -100,7 +100,7 @@ def headline_table(results: Sequence[Episodes]) -> Table:
         names = [name for name in names if "illegal" not in name]
     table = Table(
         title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
-        caption=f"difference: in return to {first.agent}, day by day; in brackets: the share served; p50, p95: a decision",
+        caption=f"difference: in return to {first.agent}, day by day; in brackets: share served; p50, p95: a decision",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )

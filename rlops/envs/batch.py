@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from rlops.envs.compiling import PARALLEL_LOCK, usable_threads
-from rlops.envs.contract import Family, parameter_dtype, shown_terms, width, write_parameters
+from rlops.envs.contract import Family, info_dtype, parameter_dtype, shown_terms, width, write_parameters
 from rlops.envs.loops import (
     ARRAYS,
     ENDED,
@@ -45,11 +45,12 @@ class Outputs:
     """One set of output buffers: what ``n`` rows and their ``a`` agents observe, may do and get."""
 
     __slots__ = (
-        "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "mask", "obs",
-        "reward", "terminated", "terms", "truncated",
+        "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "ended", "info",
+        "info_bytes", "kpis", "mask", "obs", "reward", "terminated", "terms", "truncated",
     )  # fmt: skip
     NAMES = (
-        "obs", "mask", "reward", "terminated", "truncated", "terms", "agent_obs", "agent_mask", "agent_reward",
+        "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
+        "agent_reward",
     )  # fmt: skip
 
     def __init__(self, kernel: Any, n: int, agents: int):
@@ -60,14 +61,21 @@ class Outputs:
         self.terminated = np.zeros(n, np.bool_)
         self.truncated = np.zeros(n, np.bool_)
         self.terms = np.zeros((n, shown_terms(kernel)))
+        self.kpis = np.zeros((n, len(getattr(kernel, "KPIS", ()))))
+        self.ended = np.zeros(n, np.bool_)
+        shown = info_dtype(kernel)
+        self.info_bytes = np.zeros((n, shown.itemsize), np.uint8)
+        self.info = self.info_bytes.view(shown).reshape(n) if shown.itemsize else np.zeros(n, shown)
         self.agent_obs = np.zeros((n, agents, width(getattr(kernel, "AGENT_OBSERVATION", ()))), np.float32)
         self.agent_mask = np.zeros((n, agents, getattr(kernel, "AGENT_ACTION", 0)), np.int8)
         self.agent_reward = np.zeros((n, agents))
-        self._shown = (self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms)
+        self._shown = (
+            self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.info_bytes,
+        )  # fmt: skip
 
     def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype) -> None:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""
-        self.arrays = [getattr(self, name) if name in self.NAMES else shared[name] for name in ARRAYS]
+        self.arrays = [shared[name] if name in shared else getattr(self, name) for name in ARRAYS]
         begin = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
         self._table = np.array(begin + [array.ctypes.data for array in self.arrays], np.uint64)
         self.address = int(self._table.ctypes.data)
@@ -82,6 +90,13 @@ class Outputs:
     def nbytes(self) -> int:
         """Bytes of the arrays of the rows."""
         return sum(array.nbytes for array in self._shown)
+
+    def settle(self) -> None:
+        """Write ``ended``: the rows whose key figures are shown; clear those of rows that ended here before."""
+        ended = self.terminated | self.truncated
+        ended.setflags(write=False)
+        self.kpis[self.ended & ~ended] = 0.0
+        self.ended = ended
 
     def copy_from(self, other: Outputs) -> None:
         """Take over what ``other`` shows."""
@@ -288,7 +303,9 @@ class Batch:
         else:  # what _go_on does then, without the call, which few rows would feel
             self.out, self._other = self._other, before
         code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
-        if code < 0:
+        if code > 0:
+            self.out.settle()
+        elif code < 0:
             self.out, self._other = before, self.out
             if code != MALFORMED:
                 self._refuse(-code, actions)
@@ -299,6 +316,7 @@ class Batch:
         self._go_on()
         self._shared["bids"][:] = actions
         self._do(self.out.address, 0, STEP_AGENTS)
+        self.out.settle()
 
     def _refuse(self, code: int, actions: np.ndarray) -> None:
         """Raise what a negative code of the compiled step means."""
@@ -383,18 +401,11 @@ class Batch:
         self.out.terminated[index] = self.state["terminated"][index]
         self.out.truncated[index] = self.state["truncated"][index]
 
-    def kpis(self, rows: np.ndarray) -> np.ndarray:
-        """Return the key figures, ``(n, len(KPIS))``, of ``rows`` (n,) bool and 0 elsewhere."""
-        return self._written(self._verbs.kpis, len(getattr(self.kernel, "KPIS", ())), rows)
-
     def context(self) -> np.ndarray:
         """Return the hidden context of every row, ``(n, width(CONTEXT))``."""
-        return self._written(self._verbs.context, width(getattr(self.kernel, "CONTEXT", ())), self._every_row)
-
-    def _written(self, verb: Any, columns: int, rows: np.ndarray) -> np.ndarray:
-        out = np.zeros((self.rows, columns))
-        if columns:
-            verb(self.params, self.state, self.data, rows, out)
+        out = np.zeros((self.rows, width(getattr(self.kernel, "CONTEXT", ()))))
+        if out.size:
+            self._verbs.context(self.params, self.state, self.data, out)
         return out
 
     def __getstate__(self) -> dict[str, Any]:

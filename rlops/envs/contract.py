@@ -31,7 +31,7 @@ before ``reset``):
 ``step(p, s, d, action)``       move the row one step: write ``s.terms``, ``s.terminated``, ``s.truncated``
 ``observe(p, s, d, out)``       write the observation, ``out`` is ``(k,)`` float32
 ``mask(p, s, d, out)``          write 1 for every legal action, ``out`` is ``(m,)`` int8 (optional)
-``kpis(p, s, d, out)``          write the key figures, ``(len(KPIS),)`` float64
+``kpis(p, s, d, out)``          write the key figures, ``(len(KPIS),)`` float64, of an episode that has ended
 ``context(p, s, d, out)``       write the hidden context, ``(len(CONTEXT),)`` float64
 ``step_agents(p, s, d, actions, rewards)``
                                 ``step`` from one action an agent, ``(a,)`` each (with ``AGENTS``)
@@ -135,6 +135,11 @@ def width(columns: tuple[Column, ...]) -> int:
 def shown_terms(kernel: Kernel) -> int:
     """Return how many reward terms ``info`` shows: none if the reward is all there is."""
     return len(kernel.REWARD_TERMS) if len(kernel.REWARD_TERMS) > 1 else 0
+
+
+def info_dtype(kernel: Kernel) -> np.dtype:
+    """Return the record dtype of the state's fields that ``info`` shows."""
+    return np.dtype([(name, kernel.STATE[name]) for name in getattr(kernel, "INFO", ())])
 
 
 def parameter_dtype(parameters: tuple[Parameter, ...]) -> np.dtype:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import gymnasium as gym
@@ -288,7 +289,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
         out = batch.out
         info = self._info(stepped=True)
         if ended and self._kpi_names:
-            info["kpis"] = dict(zip(self._kpi_names, batch.kpis(np.ones(1, np.bool_))[0].tolist(), strict=True))
+            info["kpis"] = dict(zip(self._kpi_names, out.kpis[0].tolist(), strict=True))
         return out.obs[0].copy(), float(out.reward[0]), bool(out.terminated[0]), bool(out.truncated[0]), info
 
     def _write_action(self, action: Any) -> None:
@@ -358,9 +359,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             version: N of ``-vN``.
             num_envs: How many rows.
             autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as in Gymnasium.
-            copy: Whether ``reset`` and ``step`` return copies. Without copies the returned observations, rewards, flags,
-                masks and reward terms are overwritten by the second step after them, and the other infos by the next
-                step.
+            copy: Whether ``reset`` and ``step`` return copies. Without copies the returned observations, rewards,
+                flags and infos are overwritten by the second step after them.
             params: Nominal parameters; one value for all rows, or one for each.
             expose_context: Whether ``infos["context"]`` shows the hidden quantities.
             render_mode: ``"rgb_array"`` or None.
@@ -511,10 +511,11 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         batch, out = self._batch, self._batch.out
         if not ended:
             return self._infos(self._all, stepped=True)
-        rows = out.terminated | out.truncated
+        rows = out.ended
         infos = self._infos(self._all, stepped=True)
         if self._kpi_names:
-            infos["kpis"] = _columns(self._kpi_names, batch.kpis(rows), rows)
+            kpis = out.kpis.copy() if self.copy and not batch.lent else out.kpis
+            infos["kpis"] = _columns(self._kpi_names, kpis, rows)
             infos["_kpis"] = rows
         if not self._same_step:
             return infos
@@ -546,8 +547,10 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             moved = rows if began is None else rows & ~began
             infos["reward_terms"] = _columns(self._terms, batch.out.terms.copy() if copied else batch.out.terms, moved)
             infos["_reward_terms"] = moved
-        for name in self._info_fields:
-            infos[name], infos[f"_{name}"] = batch.state[name].copy() if self.copy else batch.state[name], rows
+        if self._info_fields:
+            info = batch.out.info.copy() if copied else batch.out.info
+            for name in self._info_fields:
+                infos[name], infos[f"_{name}"] = info[name], rows
         if self._context_columns:
             infos["context"] = _vector_named(self._context_columns, self._batch.context(), rows)
             infos["_context"] = rows
@@ -638,7 +641,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         rewards = dict(zip(agents, out.agent_reward[0].tolist(), strict=True))
         infos = self._infos(stepped=True)
         if terminated or truncated:
-            kpis = dict(zip(self._kpi_names, self._batch.kpis(np.ones(1, np.bool_))[0].tolist(), strict=True))
+            kpis = dict(zip(self._kpi_names, out.kpis[0].tolist(), strict=True))
             for agent in agents:
                 infos[agent]["kpis"] = kpis
             self.agents = []
@@ -748,11 +751,14 @@ def _vector_named(columns: tuple[Column, ...], values: np.ndarray, rows: np.ndar
 
 def _columns(names: tuple[str, ...], values: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the columns of ``values`` (n, len(names)) by name, with Gymnasium's masks."""
-    named = {}
-    for column, name in enumerate(names):
-        named[name] = values[:, column]
-        named[f"_{name}"] = rows
+    named = dict(zip(names, values.T, strict=True))
+    named.update(dict.fromkeys(_mask_names(names), rows))
     return named
+
+
+@cache
+def _mask_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"_{name}" for name in names)
 
 
 def _restricted(infos: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:

@@ -285,17 +285,18 @@ def _fields(row: np.ndarray, recorded: dict[str, np.ndarray], step: int) -> str:
         return f"its layout: {len(before)} bytes recorded, {len(now)} now"
     names, start = [], 0
     for name in row.dtype.names or ():
-        end = start + row[name][0].nbytes
+        end = start + len(_bytes(row[0][name]))
         if not np.array_equal(before[start:end], now[start:end]):
             names.append(name)
         start = end
     return ", ".join(names)
 
 
-def _bytes(row: Any) -> np.ndarray:
-    """Return the values of a state record without the padding between them."""
-    parts = [np.ascontiguousarray(row[name]).reshape(-1).view(np.uint8) for name in row.dtype.names]
-    return np.concatenate(parts)
+def _bytes(value: Any) -> np.ndarray:
+    """Return the values of a record, or of records within it, without the padding between them."""
+    if value.dtype.names:
+        return np.concatenate([_bytes(value[name]) for name in value.dtype.names])
+    return np.ascontiguousarray(value).reshape(-1).view(np.uint8)
 
 
 def state_hash(row: Any) -> int:

@@ -19,11 +19,12 @@ from numba import carray, config, njit, prange, types
 from numba.extending import intrinsic
 
 from rlops.envs.compiling import compiled, specialised
-from rlops.envs.contract import Kernel, parameter_dtype, shown_terms, width
+from rlops.envs.contract import Kernel, info_dtype, parameter_dtype, shown_terms, width
 from rlops.envs.draws import episode_key
 
 ARRAYS = (
-    "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated", "terms",
+    "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated", "terms", "kpis",
+    "info_bytes",
     "agent_obs", "agent_mask", "agent_reward", "rows", "bids",
 )  # fmt: skip
 """The arrays of a batch, in the order of its address table. The table starts with n, len(data), the number of agents
@@ -67,7 +68,7 @@ def row_nothing_agent(p, s, d, a, out):
     """Write nothing for an agent: stands for what a kernel does not have."""
 
 
-row_observe = row_mask = row_out = row_nothing
+row_observe = row_mask = row_kpis = row_context = row_nothing
 row_observe_agent = row_mask_agent = row_nothing_agent
 
 
@@ -115,7 +116,14 @@ def show_row(params, state, data, obs, mask, agent_obs, agent_mask, i):
 
 
 @njit
-def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
+def write_info(raw, info, i):
+    """Copy the fields of ``INFO`` from the state of row ``i``."""
+    for byte in range(info.shape[1]):
+        info[i, byte] = raw[i, INFO_BYTES[byte]]
+
+
+@njit
+def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
                agent_obs, agent_mask, agent_reward, rows, keep):  # fmt: skip
     """Start the next episode of every row in ``rows`` and write what it observes."""
     for i in range(state.shape[0]):
@@ -125,21 +133,23 @@ def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, tr
             terminated[i] = False
             truncated[i] = False
             terms[i, :] = 0.0
+            write_info(raw, info, i)
             show_row(params, state, data, obs, mask, agent_obs, agent_mask, i)
     return 0
 
 
 @njit
-def observe_rows(params, state, data, obs, mask, agent_obs, agent_mask, rows):
+def observe_rows(params, state, raw, data, obs, mask, info, agent_obs, agent_mask, rows):
     """Write what every row in ``rows`` observes, without moving it."""
     for i in range(state.shape[0]):
         if rows[i]:
             show_row(params, state, data, obs, mask, agent_obs, agent_mask, i)
+            write_info(raw, info, i)
     return 0
 
 
 @njit
-def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, i, action):
+def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, i, action):
     """Step row ``i``, or reset it if it has ended; return 1 if it ends with this step."""
     s = state[i]
     ended = 0
@@ -153,18 +163,22 @@ def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, t
         for j in range(s.terms.shape[0]):
             total += s.terms[j]
         ended = int(s.terminated | s.truncated)
+        if ended:
+            row_kpis(params[i], s, data, kpis[i])
     reward[i] = total
     terminated[i] = s.terminated
     truncated[i] = s.truncated
     for j in range(terms.shape[1]):
         terms[i, j] = s.terms[j]
+    write_info(raw, info, i)
     row_observe(params[i], s, data, obs[i])
     row_mask(params[i], s, data, mask[i])
     return ended
 
 
 @njit
-def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, actions, next_step):
+def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
+              actions, next_step):  # fmt: skip
     """Move every row one step; return how many ended, or a negative code if nothing was done."""
     illegal = first_illegal(actions)
     if illegal >= 0:
@@ -176,19 +190,21 @@ def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, tru
     ended = 0
     for i in prange(state.shape[0]):
         ended += advance_row(
-            params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, i, actions[i]
+            params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, i, actions[i]
         )
     return ended
 
 
 @njit
-def step_agents_rows(params, state, data, terminated, truncated, agent_obs, agent_mask, agent_reward, bids):
+def step_agents_rows(params, state, data, terminated, truncated, kpis, agent_obs, agent_mask, agent_reward, bids):
     """Move every row one step from the agents' actions ``bids`` (n, a), which the face has checked."""
     for i in range(state.shape[0]):
         s = state[i]
         s.terms[:] = 0.0
         row_step_agents(params[i], s, data, bids[i], agent_reward[i])
         s.steps += 1
+        if s.terminated | s.truncated:
+            row_kpis(params[i], s, data, kpis[i])
         terminated[i] = s.terminated
         truncated[i] = s.truncated
         for a in range(agent_obs.shape[1]):
@@ -198,42 +214,34 @@ def step_agents_rows(params, state, data, terminated, truncated, agent_obs, agen
 
 
 @njit
-def do(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
+def do(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
        agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
     """Do one of the verbs. They are compiled together, because most of what they call is the same."""
     if verb <= STEP_OR_RESET:
         return STEP_ROWS(
-            params,
-            base,
-            state,
-            raw,
-            data,
-            obs,
-            mask,
-            reward,
-            terminated,
-            truncated,
-            terms,
-            actions,
+            params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, actions,
             verb == STEP_OR_RESET,
-        )
+        )  # fmt: skip
     if verb == STEP_AGENTS:
-        return step_agents_rows(params, state, data, terminated, truncated, agent_obs, agent_mask, agent_reward, bids)
+        return step_agents_rows(
+            params, state, data, terminated, truncated, kpis, agent_obs, agent_mask, agent_reward, bids
+        )
     if verb == OBSERVE:
-        return observe_rows(params, state, data, obs, mask, agent_obs, agent_mask, rows)
+        return observe_rows(params, state, raw, data, obs, mask, info, agent_obs, agent_mask, rows)
     return reset_rows(
-        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
+        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
         agent_obs, agent_mask, agent_reward, rows, verb == RESET_KEEPING,
     )  # fmt: skip
 
 
 @njit
-def do_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms,
+def do_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
                 agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
     """Step on threads: ``STEP_ROWS`` is compiled with its ``prange`` in parallel."""
     return STEP_ROWS(
-        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, actions, verb == STEP_OR_RESET
-    )
+        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, actions,
+        verb == STEP_OR_RESET,
+    )  # fmt: skip
 
 
 @intrinsic
@@ -276,7 +284,7 @@ def do_at(address, actions, verb):
 
     ``actions`` is the ``id`` of the array of actions, or 0 for a verb that needs none.
     """
-    table = carray(pointer_at(np.uint64(address)), (20,), np.uint64)
+    table = carray(pointer_at(np.uint64(address)), (22,), np.uint64)
     n, agents = np.int64(table[0]), np.int64(table[2])
     chosen = np.uint64(0)
     if verb <= STEP_OR_RESET:
@@ -295,11 +303,13 @@ def do_at(address, actions, verb):
         carray(pointer_at(table[12]), (n,), np.bool_),
         carray(pointer_at(table[13]), (n,), np.bool_),
         carray(pointer_at(table[14]), (n, TERMS), np.float64),
-        carray(pointer_at(table[15]), (n, agents, AGENT_COLUMNS), np.float32),
-        carray(pointer_at(table[16]), (n, agents, AGENT_ACTIONS), np.int8),
-        carray(pointer_at(table[17]), (n, agents), np.float64),
-        carray(pointer_at(table[18]), (n,), np.bool_),
-        carray(pointer_at(table[19]), (n, agents), np.int64),
+        carray(pointer_at(table[15]), (n, FIGURES), np.float64),
+        carray(pointer_at(table[16]), (n, len(INFO_BYTES)), np.uint8),
+        carray(pointer_at(table[17]), (n, agents, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[18]), (n, agents, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[19]), (n, agents), np.float64),
+        carray(pointer_at(table[20]), (n,), np.bool_),
+        carray(pointer_at(table[21]), (n, agents), np.int64),
         carray(pointer_at(chosen), ACTIONS_SHAPE(n), ACTIONS_DTYPE),
         verb,
     )
@@ -319,16 +329,23 @@ def shape_of_vectors(n):
 
 ACTION_DIMENSIONS = ACTION_WIDTH = 1
 ACTIONS_SHAPE, ACTIONS_DTYPE = shape_of_discrete, np.int64
-STATE_BYTES = MASKED = TERMS = 0
+STATE_BYTES = MASKED = TERMS = FIGURES = 0
+INFO_BYTES = np.zeros(0, np.int64)
 STEP_ROWS, DO = step_rows, do
 
 
 @njit
-def write_rows(params, state, data, rows, out):
-    """Write one kernel output (key figures, context) of every row in ``rows`` into ``out``."""
+def context_rows(params, state, data, out):
+    """Write the hidden context of every row."""
     for i in range(state.shape[0]):
-        if rows[i]:
-            row_out(params[i], state[i], data, out[i])
+        row_context(params[i], state[i], data, out[i])
+
+
+def info_bytes(kernel: Kernel) -> np.ndarray:
+    """Return where in a row of state each byte of its ``INFO`` is."""
+    fields: Any = kernel.STATE.fields
+    where = [fields[name] for name in info_dtype(kernel).names or ()]
+    return np.array([at + byte for dtype, at, *_ in where for byte in range(dtype.itemsize)], np.int64)
 
 
 @cache
@@ -337,7 +354,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
 
     ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, see :func:`do_at`; or, when
     compilation is disabled, the arrays in the order of :data:`ARRAYS`, the array of actions and the verb.
-    ``kpis`` and ``context`` take ``(params, state, data, rows, out)``.
+    ``context`` takes ``(params, state, data, out)``.
     """
     interpreted = bool(config.DISABLE_JIT)
     name = str(kernel.__name__)  # type: ignore[attr-defined]
@@ -354,6 +371,8 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "COLUMNS": width(kernel.OBSERVATION),
         "MASKED": kernel.ACTION if hasattr(kernel, "mask") else 0,
         "TERMS": shown_terms(kernel),
+        "FIGURES": len(has("KPIS", ())),
+        "INFO_BYTES": info_bytes(kernel),
         "ACTIONS": kernel.ACTION if discrete else 0,
         "STATE_BYTES": kernel.STATE.itemsize,
         "ACTION_DIMENSIONS": 1 if discrete else 2,
@@ -365,6 +384,8 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "row_step": kernel.step,
         "row_observe": kernel.observe,
         "row_mask": has("mask", row_nothing),
+        "row_kpis": has("kpis", row_nothing),
+        "row_context": has("context", row_nothing),
         "row_step_agents": has("step_agents", row_step_agents),
         "row_observe_agent": has("observe_agent", row_nothing_agent),
         "row_mask_agent": has("mask_agent", row_nothing_agent),
@@ -386,21 +407,16 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
 
     layout["first_illegal"] = inner(first_illegal if discrete else none_illegal)
     layout["ACTIONS_SHAPE"] = inner(shape_of_discrete if discrete else shape_of_vectors)
-    for function in (begin_episode, advance_row, show_row, reset_rows, observe_rows, step_agents_rows, data_address):
+    for function in (
+        write_info, begin_episode, advance_row, show_row, reset_rows, observe_rows, step_agents_rows, data_address,
+    ):  # fmt: skip
         layout[getattr(function, "py_func", function).__name__] = inner(function)
     layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows, inline=True)
     do_serial = outer(do)
     layout["STEP_ROWS"] = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
 
-    def written(verb: str) -> Any:
-        copy = specialised(
-            getattr(write_rows, "py_func", write_rows), f"{label}_{verb}", **layout, row_out=has(verb, row_nothing)
-        )
-        return compiled(copy, sources=name)
-
-    return SimpleNamespace(
-        do=do_serial, do_parallel=outer(do_parallel), kpis=written("kpis"), context=written("context")
-    )
+    context = specialised(getattr(context_rows, "py_func", context_rows), f"{label}_context", **layout)
+    return SimpleNamespace(do=do_serial, do_parallel=outer(do_parallel), context=compiled(context, sources=name))
 
 
 NO_DATA = np.dtype([("unused", "u1")])

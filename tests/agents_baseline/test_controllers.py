@@ -206,7 +206,7 @@ def test_insertions_take_the_least_cost_and_the_greatest_regret():
                 legal = masks[0, 16 * k : 16 * k + 16]
                 cost_usd[k, legal] = s["pair_usd"][s["row_of"][b], legal]
         late = make_controller("late_insertion", V2).actions(envs, obs, masks)
-        due = (s["slot"] >= 0) & (s["earliest_min"][s["slot"]] - s["now_min"] <= 10.0)
+        due = (s["slot"] >= 0) & (s["bookings"]["earliest_min"][s["slot"]] - s["now_min"] <= 10.0)
         late_usd = np.where(due[:, None], cost_usd, np.inf)
         assert late[0] == (late_usd.argmin() if np.isfinite(late_usd).any() else 256)
         if np.isfinite(cost_usd).any():

@@ -107,7 +107,7 @@ def test_evaluation_prints_completion_beside_figures_of_served_bookings(run, sma
     assert "3 days from seed 5" in told
     assert "completed" in told
     assert len(re.findall(r"\(\d+%\)", told)) >= 4  # two figures, two agents
-    assert "in brackets: the share served" in " ".join(told.split())
+    assert "in brackets: share served" in " ".join(told.split())
     first, second = json.loads(file.read_text())
     assert first["seeds"] == [5, 6, 7]
     assert second["difference"]["return"]["mean"] > 0

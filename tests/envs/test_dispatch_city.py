@@ -89,7 +89,7 @@ def _days(n=DAYS, table=NO_TABLE, first=0, **values):
 
 def _of(state, name):
     """Return one field of every booking that exists."""
-    return state[name][np.arange(city.MAX_BOOKINGS) < state["n_bookings"][:, None]]
+    return state["bookings"][name][np.arange(city.MAX_BOOKINGS) < state["n_bookings"][:, None]]
 
 
 def _trip_km(state):
@@ -191,7 +191,7 @@ def test_arrivals_by_hour_follow_the_profile(profile):
 
 def test_counts_of_an_hour_are_poisson_and_a_day_factor_spreads_the_day():
     _, state = _days(2000, demand_day_cv=0)
-    hours = np.stack([np.bincount(s["entity"][: s["n_bookings"]] // 1024, minlength=12) for s in state])
+    hours = np.stack([np.bincount(s["bookings"]["entity"][: s["n_bookings"]] // 1024, minlength=12) for s in state])
     ratio = hours.var(0) / hours.mean(0)
     assert ((ratio > 0.87) & (ratio < 1.13)).all()
     assert 0.95 < ratio.mean() < 1.05
@@ -288,19 +288,19 @@ def test_every_booking_is_well_formed(seed, profile, half_km, window, lookahead,
     assert (_of(state, "direct_min") > 0).all()
     np.testing.assert_array_equal(_of(state, "expires_min"), latest + 30)
     for s in state:
-        assert (np.diff(s["reveal_min"][: s["n_bookings"]]) >= 0).all()
+        assert (np.diff(s["bookings"]["reveal_min"][: s["n_bookings"]]) >= 0).all()
 
 
 def test_more_demand_adds_bookings_and_leaves_the_others_as_they_were():
     _, few = _days(20, demand_per_day=150)
     _, many = _days(20, demand_per_day=200)
     for a, b in zip(few, many, strict=True):
-        place = {int(e): i for i, e in enumerate(b["entity"][: b["n_bookings"]])}
+        place = {int(e): i for i, e in enumerate(b["bookings"]["entity"][: b["n_bookings"]])}
         assert b["n_bookings"] > a["n_bookings"]
         for i in range(a["n_bookings"]):
-            j = place[int(a["entity"][i])]
+            j = place[int(a["bookings"]["entity"][i])]
             for name in ("reveal_min", "pickup_x_km", "dropoff_y_km", "board_min", "no_show", "cancel_min"):
-                assert a[name][i] == b[name][j]
+                assert a["bookings"][name][i] == b["bookings"][name][j]
 
 
 def test_bookings_beyond_the_rows_of_a_day_are_counted():
@@ -362,7 +362,7 @@ def test_a_table_gives_one_of_its_days_and_every_day_its_turn():
     for s in state:
         day = {10: 3, 20: 4, 30: 9}[int(s["n_bookings"])]
         for name in city.DATA.names[1:]:
-            np.testing.assert_array_equal(s[name][: s["n_bookings"]], table[table["day"] == day][name])
+            np.testing.assert_array_equal(s["bookings"][name][: s["n_bookings"]], table[table["day"] == day][name])
         sizes.add(day)
     assert sizes == {3, 4, 9}
 

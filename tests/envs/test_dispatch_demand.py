@@ -682,7 +682,9 @@ def test_data_from_takes_paths_demands_and_records(native):
     [
         ("pickup_x_km", 9.5, "demand, record 1: pickup_x_km must be within ±9 km, got 9.5."),
         ("latest_min", math.nan, "demand, record 1: latest_min must be within 0 … 870 min, got nan."),
-        ("ambulatory", -1, "demand, record 1: ambulatory must be at least 0, got -1."),
+        ("ambulatory", -1, "demand, record 1: ambulatory must be within 0 … 9, got -1."),
+        ("wheelchair", 4, "demand, record 1: wheelchair must be within 0 … 3, got 4."),
+        ("day", -2, "demand, record 1: day must be at least 0, got -2."),
         ("ambulatory", 0, "demand, record 1: ambulatory must be such that a booking has a place, got 0."),
         ("reveal_min", 3.0, "demand, record 1: reveal_min must be sorted by (day, reveal_min), got 3.0."),
         (
@@ -731,14 +733,14 @@ def test_a_day_of_the_file_is_an_episode(make, january, number):
     assert state["n_bookings"] == len(mine)
     assert state["n_clipped"] == 0
     for name in DATA.names[1:]:
-        np.testing.assert_array_equal(state[name][: len(mine)], mine[name], err_msg=name)
+        np.testing.assert_array_equal(state["bookings"][name][: len(mine)], mine[name], err_msg=name)
     ended = False
     while not ended:
         assert env.observation_space.contains(observation)
         oldest_first = int(np.argmax(info["action_mask"]))  # slots are in the order of their windows' ends
         observation, _, terminated, truncated, info = env.step(oldest_first)
         ended = terminated or truncated
-    statuses = env.unwrapped.state[0]["status"][: len(mine)]
+    statuses = env.unwrapped.state[0]["bookings"]["status"][: len(mine)]
     assert (statuses >= 4).all()  # DONE, MISSED, NO_SHOW or CANCELLED
     assert (statuses == 4).sum() > 0.5 * len(mine)
 
@@ -747,7 +749,7 @@ def test_a_day_of_the_file_is_an_episode(make, january, number):
 def _draw_days(params, state, table, first_km):
     for i in range(len(state)):
         draw_city(params[i], state[i], table)
-        first_km[i] = state[i].pickup_x_km[0]
+        first_km[i] = state[i].bookings[0].pickup_x_km
 
 
 def _first_pickups(table, demand_day, keys):

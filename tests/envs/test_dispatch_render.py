@@ -104,12 +104,12 @@ def test_north_is_up_and_east_is_right():
 def test_a_late_booking_is_set_apart_by_its_colour(id):
     env = played(id, 30, "do_nothing")
     s = env.state[0]
-    open_now = np.flatnonzero(s["status"][: int(s["next_booking"])] == city.OPEN)
+    open_now = np.flatnonzero(s["bookings"]["status"][: int(s["next_booking"])] == city.OPEN)
     b = int(open_now[0])
-    place = float(s["pickup_x_km"][b]), float(s["pickup_y_km"][b])
-    env.state["earliest_min"][0, b], env.state["latest_min"][0, b] = 20.0, 50.0
+    place = float(s["bookings"]["pickup_x_km"][b]), float(s["bookings"]["pickup_y_km"][b])
+    env.state["bookings"]["earliest_min"][0, b], env.state["bookings"]["latest_min"][0, b] = 20.0, 50.0
     due = frame_of(env)
-    env.state["latest_min"][0, b] = 29.0
+    env.state["bookings"]["latest_min"][0, b] = 29.0
     late = frame_of(env)
     assert pixel(due, env, *place) == render.AMBER
     assert pixel(late, env, *place) == render.LATE_COLOUR
@@ -130,12 +130,12 @@ def test_a_driving_vehicle_is_between_its_stops():
 def test_the_figures_are_those_of_the_day(id, controller):
     env = played(id, 300, controller)
     shown = {figure.label: figure.value for figure in scene_of(env).figures}
-    status = env.state["status"][0, : int(env.state["next_booking"][0])]
+    status = env.state["bookings"]["status"][0, : int(env.state["next_booking"][0])]
     assert int(shown["Completed"]) == (status == city.DONE).sum() > 0
     assert int(shown["Missed"]) == (status == city.MISSED).sum()
     assert int(shown["Open"]) == (status == city.OPEN).sum()
     riding = status == city.ONBOARD
-    places = (env.state["ambulatory"] + env.state["wheelchair"])[0, : len(status)]
+    places = (env.state["bookings"]["ambulatory"] + env.state["bookings"]["wheelchair"])[0, : len(status)]
     assert int(shown["On board"]) == places[riding].sum()
 
 

@@ -105,7 +105,34 @@ MAX_DEMAND_PER_DAY = 280.0
 """[1/d] The day factor is cut so that the expected bookings of a day stay below."""
 _HEADINGS = 8  # tries for a heading that stays within the area
 
-_N = (MAX_BOOKINGS,)
+BOOKING = np.dtype(
+    [
+        ("reveal_min", "f8"),
+        ("earliest_min", "f8"),
+        ("latest_min", "f8"),
+        ("expires_min", "f8"),  # latest_min + patience
+        ("pickup_x_km", "f8"),
+        ("pickup_y_km", "f8"),
+        ("dropoff_x_km", "f8"),
+        ("dropoff_y_km", "f8"),
+        ("direct_min", "f8"),  # expected direct ride from earliest_min
+        ("board_min", "f8"),  # realised, hidden
+        ("alight_min", "f8"),  # realised, hidden
+        ("cancel_min", "f8"),  # inf: never; hidden
+        ("picked_min", "f8"),  # end of boarding; nan until known
+        ("dropped_min", "f8"),  # end of alighting; nan until known
+        ("entity", "i4"),  # whose draws they are
+        ("vehicle", "i4"),  # -1: none
+        ("status", "i2"),
+        ("ambulatory", "i2"),  # places
+        ("wheelchair", "i2"),  # places
+        ("prebooked", "i1"),
+        ("no_show", "i1"),  # hidden
+    ],
+    align=True,
+)
+"""One booking of a day. It lies together, because what happens to a booking reads most of it, and nothing else does."""
+
 CITY_FIELDS = [
     ("now_min", "f8"),
     ("n_bookings", "i4"),
@@ -119,30 +146,9 @@ CITY_FIELDS = [
     ("expected_speed_km_per_min", "f8", (QUARTERS,)),
     ("expected_reach_km", "f8", (QUARTERS + 1,)),
     ("zone_share", "f8", (ZONES,)),  # [-] expected share of pickups, see zone_rate
-    # bookings, in the order of their reveal
-    ("entity", "i4", _N),  # whose draws they are
-    ("reveal_min", "f8", _N),
-    ("earliest_min", "f8", _N),
-    ("latest_min", "f8", _N),
-    ("expires_min", "f8", _N),  # latest_min + patience
-    ("pickup_x_km", "f8", _N),
-    ("pickup_y_km", "f8", _N),
-    ("dropoff_x_km", "f8", _N),
-    ("dropoff_y_km", "f8", _N),
-    ("direct_min", "f8", _N),  # expected direct ride from earliest_min
-    ("ambulatory", "i4", _N),  # places
-    ("wheelchair", "i4", _N),  # places
-    ("prebooked", "i4", _N),
-    ("board_min", "f8", _N),  # realised, hidden
-    ("alight_min", "f8", _N),  # realised, hidden
-    ("cancel_min", "f8", _N),  # inf: never; hidden
-    ("no_show", "i4", _N),  # hidden
-    ("status", "i4", _N),
-    ("vehicle", "i4", _N),  # -1: none
-    ("picked_min", "f8", _N),  # end of boarding; nan until known
-    ("dropped_min", "f8", _N),  # end of alighting; nan until known
+    ("bookings", BOOKING, (MAX_BOOKINGS,)),  # in the order of their reveal; those beyond n_bookings stay zero
 ]
-"""State fields; rows of bookings beyond ``n_bookings`` stay zero."""
+"""State fields."""
 
 DATA = np.dtype(
     [
@@ -286,7 +292,7 @@ def draw_city(p, s, d):
     else:
         _draw_bookings(p, s)
     for i in range(s.n_bookings):
-        _draw_behaviour(p, s, i)
+        _draw_behaviour(p, s, s.bookings[i])
 
 
 @njit(error_model="numpy")
@@ -379,40 +385,41 @@ def _draw_bookings(p, s):
             entity = hour * _PER_HOUR + number
             reveal_min = _reveal_min(p, s, entity)
             i = n
-            while i > 0 and s.reveal_min[i - 1] > reveal_min:
-                s.reveal_min[i] = s.reveal_min[i - 1]
-                s.entity[i] = s.entity[i - 1]
+            while i > 0 and s.bookings[i - 1].reveal_min > reveal_min:
+                s.bookings[i].reveal_min = s.bookings[i - 1].reveal_min
+                s.bookings[i].entity = s.bookings[i - 1].entity
                 i -= 1
-            s.reveal_min[i] = reveal_min
-            s.entity[i] = entity
+            s.bookings[i].reveal_min = reveal_min
+            s.bookings[i].entity = entity
             n += 1
     s.n_bookings = n
     for i in range(n):
-        _draw_booking(p, s, i)
+        _draw_booking(p, s, s.bookings[i])
 
 
 @njit(error_model="numpy")
-def _draw_booking(p, s, i):
+def _draw_booking(p, s, b):
     """Draw window, trip and party of one booking; a prebooked one names the middle of its window."""
-    g = s.entity[i]
+    g = b.entity
     asked_min = _asked_min(s, g)
     if _is_prebooked(p, s, g):
-        s.prebooked[i] = 1
-        s.earliest_min[i] = max(0.0, asked_min - p.window_half_min)
-        s.latest_min[i] = asked_min + p.window_half_min
+        b.prebooked = 1
+        b.earliest_min = max(0.0, asked_min - p.window_half_min)
+        b.latest_min = asked_min + p.window_half_min
     else:
-        s.prebooked[i] = 0
-        s.earliest_min[i] = asked_min
-        s.latest_min[i] = asked_min + 2.0 * p.window_half_min
-    _draw_trip(p, s, i, g, asked_min)
+        b.prebooked = 0
+        b.earliest_min = asked_min
+        b.latest_min = asked_min + 2.0 * p.window_half_min
+    _draw_trip(p, s, b, asked_min)
     companion = 1 if _uniform(s, COMPANION, g) < p.party2_share else 0
-    s.wheelchair[i] = 1 if _uniform(s, WHEELCHAIR, g) < p.wc_share else 0
-    s.ambulatory[i] = companion if s.wheelchair[i] else 1 + companion
+    b.wheelchair = 1 if _uniform(s, WHEELCHAIR, g) < p.wc_share else 0
+    b.ambulatory = companion if b.wheelchair else 1 + companion
 
 
 @njit(error_model="numpy")
-def _draw_trip(p, s, i, g, asked_min):
+def _draw_trip(p, s, b, asked_min):
     """Draw a trip: its length, an end in a hot spot or anywhere, a heading; then which end is the pickup."""
+    g = b.entity
     half_km = p.area_half_width_km
     z = _normal(s, LENGTH, g)
     km = min(math.exp(LENGTH_LOG_MEAN[p.demand_profile] + LENGTH_LOG_SD[p.demand_profile] * z), 2.0 * half_km)
@@ -444,8 +451,8 @@ def _draw_trip(p, s, i, g, asked_min):
             swap = inwards
     if swap:
         x, y, east, north = x + east, y + north, -east, -north
-    s.pickup_x_km[i], s.pickup_y_km[i] = x, y
-    s.dropoff_x_km[i], s.dropoff_y_km[i] = x + east, y + north
+    b.pickup_x_km, b.pickup_y_km = x, y
+    b.dropoff_x_km, b.dropoff_y_km = x + east, y + north
 
 
 @njit(error_model="numpy")
@@ -478,53 +485,53 @@ def _take_bookings(p, s, d):
     s.n_bookings = min(rows, MAX_BOOKINGS)
     s.n_clipped = rows - s.n_bookings
     for i in range(s.n_bookings):
-        row = d[start + i]
-        s.entity[i] = i
-        s.reveal_min[i] = row.reveal_min
-        s.earliest_min[i] = row.earliest_min
-        s.latest_min[i] = row.latest_min
-        s.pickup_x_km[i] = row.pickup_x_km
-        s.pickup_y_km[i] = row.pickup_y_km
-        s.dropoff_x_km[i] = row.dropoff_x_km
-        s.dropoff_y_km[i] = row.dropoff_y_km
-        s.ambulatory[i] = row.ambulatory
-        s.wheelchair[i] = row.wheelchair
-        s.prebooked[i] = row.prebooked
+        row, b = d[start + i], s.bookings[i]
+        b.entity = i
+        b.reveal_min = row.reveal_min
+        b.earliest_min = row.earliest_min
+        b.latest_min = row.latest_min
+        b.pickup_x_km = row.pickup_x_km
+        b.pickup_y_km = row.pickup_y_km
+        b.dropoff_x_km = row.dropoff_x_km
+        b.dropoff_y_km = row.dropoff_y_km
+        b.ambulatory = row.ambulatory
+        b.wheelchair = row.wheelchair
+        b.prebooked = row.prebooked
 
 
 @njit(error_model="numpy")
-def _draw_behaviour(p, s, i):
+def _draw_behaviour(p, s, b):
     """Draw what nobody knows of a booking beforehand, and write what follows from it."""
-    g = s.entity[i]
-    wheelchair = s.wheelchair[i] > 0
+    g = b.entity
+    wheelchair = b.wheelchair > 0
     board_min = p.board_wc_min if wheelchair else p.board_amb_min
     alight_min = p.alight_wc_min if wheelchair else p.alight_amb_min
     cv = BOARD_CV_WC if wheelchair else BOARD_CV_AMB
     log_variance = math.log(1.0 + cv * cv)
     sd = math.sqrt(log_variance)
-    s.board_min[i] = board_min * math.exp(sd * _normal(s, BOARD, g) - 0.5 * log_variance)
-    s.alight_min[i] = alight_min * math.exp(sd * _normal(s, ALIGHT, g) - 0.5 * log_variance)
-    s.no_show[i] = 1 if _uniform(s, NO_SHOWS, g) < p.no_show else 0
-    s.cancel_min[i] = np.inf
+    b.board_min = board_min * math.exp(sd * _normal(s, BOARD, g) - 0.5 * log_variance)
+    b.alight_min = alight_min * math.exp(sd * _normal(s, ALIGHT, g) - 0.5 * log_variance)
+    b.no_show = 1 if _uniform(s, NO_SHOWS, g) < p.no_show else 0
+    b.cancel_min = np.inf
     if _uniform(s, CANCELS, g) < p.late_cancel:
         # who asks at once cannot take it back before
         notice_min = LATE_CANCEL_MIN
-        if not s.prebooked[i]:
-            notice_min = min(notice_min, s.latest_min[i] - s.reveal_min[i])
-        s.cancel_min[i] = s.latest_min[i] - notice_min * _uniform(s, CANCEL_TIME, g)
-    s.expires_min[i] = s.latest_min[i] + p.patience_min
-    km = road_km(p, s.pickup_x_km[i], s.pickup_y_km[i], s.dropoff_x_km[i], s.dropoff_y_km[i])
-    s.direct_min[i] = expected_arrival_min(s, s.earliest_min[i], km) - s.earliest_min[i]
-    s.status[i] = HIDDEN
-    s.vehicle[i] = -1
-    s.picked_min[i] = np.nan
-    s.dropped_min[i] = np.nan
+        if not b.prebooked:
+            notice_min = min(notice_min, b.latest_min - b.reveal_min)
+        b.cancel_min = b.latest_min - notice_min * _uniform(s, CANCEL_TIME, g)
+    b.expires_min = b.latest_min + p.patience_min
+    km = road_km(p, b.pickup_x_km, b.pickup_y_km, b.dropoff_x_km, b.dropoff_y_km)
+    b.direct_min = expected_arrival_min(s, b.earliest_min, km) - b.earliest_min
+    b.status = HIDDEN
+    b.vehicle = -1
+    b.picked_min = np.nan
+    b.dropped_min = np.nan
 
 
 @njit(error_model="numpy")
 def reveal(p, s):
     """Open the bookings that have become known by now; what was cancelled before is never seen."""
-    while s.next_booking < s.n_bookings and s.reveal_min[s.next_booking] <= s.now_min:
-        i = s.next_booking
-        s.status[i] = CANCELLED if s.cancel_min[i] <= s.reveal_min[i] else OPEN
-        s.next_booking = i + 1
+    while s.next_booking < s.n_bookings and s.bookings[s.next_booking].reveal_min <= s.now_min:
+        b = s.bookings[s.next_booking]
+        b.status = CANCELLED if b.cancel_min <= b.reveal_min else OPEN
+        s.next_booking += 1

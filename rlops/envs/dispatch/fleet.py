@@ -156,7 +156,7 @@ def advance(p, s):
     woken = woken or s.n_open > n_open
     if t_min >= s.attention_min:
         _withdraw_gone(p, s)
-    return woken or (s.n_open > 0 and t_min - 1.0 < s.latest_min[s.open_list[0]] <= t_min)
+    return woken or (s.n_open > 0 and t_min - 1.0 < s.bookings[s.open_list[0]].latest_min <= t_min)
 
 
 @njit(error_model="numpy")
@@ -168,7 +168,7 @@ def reveal_bookings(p, s):
     first = s.next_booking
     reveal(p, s)
     for b in range(first, s.next_booking):
-        if s.status[b] == OPEN:
+        if s.bookings[b].status == OPEN:
             s.recent[minute] += 1
             _list_open(s, b)
         else:
@@ -182,16 +182,19 @@ def reveal_bookings(p, s):
 @njit(error_model="numpy")
 def _list_open(s, b):
     """Put an open booking into the list, which is ordered by the end of the window."""
+    booking = s.bookings[b]
     i = s.n_open
     while i > 0:
         other = s.open_list[i - 1]
-        if s.latest_min[other] < s.latest_min[b] or (s.latest_min[other] == s.latest_min[b] and other < b):
+        if s.bookings[other].latest_min < booking.latest_min or (
+            s.bookings[other].latest_min == booking.latest_min and other < b
+        ):
             break
         s.open_list[i] = other
         i -= 1
     s.open_list[i] = b
     s.n_open += 1
-    s.attention_min = min(s.attention_min, min(s.cancel_min[b], s.expires_min[b]))
+    s.attention_min = min(s.attention_min, min(booking.cancel_min, booking.expires_min))
 
 
 @njit(error_model="numpy")
@@ -207,24 +210,25 @@ def unlist_open(s, b):
 
 @njit(error_model="numpy")
 def _reopen(s, b):
-    s.status[b] = OPEN
-    s.vehicle[b] = -1
+    s.bookings[b].status = OPEN
+    s.bookings[b].vehicle = -1
     _list_open(s, b)
 
 
 @njit(error_model="numpy")
 def _withdraw(p, s, b, t_min):
     """Close a booking whose rider has cancelled or given up by ``t_min`` and clear it from its plan."""
-    if s.cancel_min[b] <= s.expires_min[b]:
-        s.status[b] = CANCELLED
+    booking = s.bookings[b]
+    if booking.cancel_min <= booking.expires_min:
+        booking.status = CANCELLED
         s.n_cancelled += 1
     else:
         charge_miss(p, s, b)
-    v = s.vehicle[b]
+    v = booking.vehicle
     if v < 0:
         unlist_open(s, b)
         return
-    s.vehicle[b] = -1
+    booking.vehicle = -1
     drop_stop(s, v, 2 * b + 1)
     if s.committed[v] == 0 or s.plan[v, 0] != 2 * b:
         drop_stop(s, v, 2 * b)
@@ -237,7 +241,7 @@ def _withdraw(p, s, b, t_min):
 @njit(error_model="numpy")
 def charge_miss(p, s, b):
     """Close a booking that was not served."""
-    s.status[b] = MISSED
+    s.bookings[b].status = MISSED
     s.n_missed += 1
     s.terms[MISSES] -= p.miss_cost_usd
 
@@ -249,7 +253,7 @@ def _withdraw_gone(p, s):
     s.attention_min = math.inf
     for i in range(s.n_open - 1, -1, -1):
         b = s.open_list[i]
-        gone_min = min(s.cancel_min[b], s.expires_min[b])
+        gone_min = min(s.bookings[b].cancel_min, s.bookings[b].expires_min)
         if gone_min <= now_min:
             _withdraw(p, s, b, now_min)
         else:
@@ -258,9 +262,9 @@ def _withdraw_gone(p, s):
         at_the_door = 1 if s.mode[v] == SERVING else 0
         for m in range(s.stops[v] - 1, at_the_door - 1, -1):
             b = s.plan[v, m] >> 1
-            if s.plan[v, m] & 1 or s.vehicle[b] != v:
+            if s.plan[v, m] & 1 or s.bookings[b].vehicle != v:
                 continue
-            gone_min = min(s.cancel_min[b], s.expires_min[b])
+            gone_min = min(s.bookings[b].cancel_min, s.bookings[b].expires_min)
             if gone_min <= now_min:
                 _withdraw(p, s, b, now_min)
             else:
@@ -340,7 +344,7 @@ def leave(p, s, v, t_min):
     """Send a vehicle to its first stop, unless the rider there has gone by then."""
     stop, km = s.plan[v, 0], s.leg_km[v, 0]
     b = stop >> 1
-    if stop & 1 == 0 and min(s.cancel_min[b], s.expires_min[b]) <= t_min:
+    if stop & 1 == 0 and min(s.bookings[b].cancel_min, s.bookings[b].expires_min) <= t_min:
         _withdraw(p, s, b, t_min)
         s.until_min[v] = t_min
         return
@@ -378,6 +382,7 @@ def _end_leg(p, s, v, t_min):
         return
     stop = s.plan[v, 0]
     b = stop >> 1
+    booking = s.bookings[b]
     expected_min = expected_arrival_min(s, s.since_min[v], s.leg_km[v, 0]) - s.since_min[v]
     if expected_min > 1.0:
         ratio = (t_min - s.since_min[v]) / expected_min
@@ -388,18 +393,18 @@ def _end_leg(p, s, v, t_min):
     s.since_min[v] = t_min
     if stop & 1:
         s.begin_min[v, 0] = t_min
-        s.until_min[v] = t_min + s.alight_min[b]
+        s.until_min[v] = t_min + booking.alight_min
         s.believed_min[v] = t_min + expected_alight_min(p, s, b)
         return
-    if s.vehicle[b] == v and min(s.cancel_min[b], s.expires_min[b]) <= t_min:
+    if booking.vehicle == v and min(booking.cancel_min, booking.expires_min) <= t_min:
         _withdraw(p, s, b, t_min)
-    if s.vehicle[b] != v:
+    if booking.vehicle != v:
         s.n_wasted += b < MAX_BOOKINGS  # beyond them are places where nobody was to wait
         _free(p, s, v, t_min)
         return
-    begin_min = max(t_min, s.earliest_min[b])
+    begin_min = max(t_min, booking.earliest_min)
     s.begin_min[v, 0] = begin_min
-    s.until_min[v] = begin_min + (p.no_show_wait_min if s.no_show[b] else s.board_min[b])
+    s.until_min[v] = begin_min + (p.no_show_wait_min if booking.no_show else booking.board_min)
     s.believed_min[v] = begin_min + expected_board_min(p, s, b)
 
 
@@ -407,12 +412,13 @@ def _end_leg(p, s, v, t_min):
 def _end_service(p, s, v, t_min):
     stop = s.plan[v, 0]
     b = stop >> 1
+    booking = s.bookings[b]
     s.busy_min += t_min - s.since_min[v]
     if stop & 1:
         _set_down(p, s, v, b, t_min)
-    elif s.no_show[b]:
-        s.status[b] = NO_SHOW
-        s.vehicle[b] = -1
+    elif booking.no_show:
+        booking.status = NO_SHOW
+        booking.vehicle = -1
         s.n_no_show += 1
         s.n_wasted += 1
         drop_stop(s, v, stop + 1)
@@ -423,13 +429,14 @@ def _end_service(p, s, v, t_min):
 
 @njit(error_model="numpy")
 def _take_up(p, s, v, b, t_min):
-    s.status[b] = ONBOARD
-    s.picked_min[b] = t_min
+    booking = s.bookings[b]
+    booking.status = ONBOARD
+    booking.picked_min = t_min
     if s.aboard_min[b] == 0.0:
         s.aboard_min[b] = t_min
-    s.onboard_amb[v] += s.ambulatory[b]
-    s.onboard_wc[v] += s.wheelchair[b]
-    late_min = min(max(0.0, s.begin_min[v, 0] - s.latest_min[b]), LATE_CAP_MIN)
+    s.onboard_amb[v] += booking.ambulatory
+    s.onboard_wc[v] += booking.wheelchair
+    late_min = min(max(0.0, s.begin_min[v, 0] - booking.latest_min), LATE_CAP_MIN)
     s.lateness_min[b] += late_min
     s.late_total_min += late_min
     usd = p.late_cost_usd_per_min * late_min
@@ -439,10 +446,11 @@ def _take_up(p, s, v, b, t_min):
 
 @njit(error_model="numpy")
 def _set_down(p, s, v, b, t_min):
-    s.status[b] = DONE
-    s.dropped_min[b] = t_min
-    s.onboard_amb[v] -= s.ambulatory[b]
-    s.onboard_wc[v] -= s.wheelchair[b]
+    booking = s.bookings[b]
+    booking.status = DONE
+    booking.dropped_min = t_min
+    s.onboard_amb[v] -= booking.ambulatory
+    s.onboard_wc[v] -= booking.wheelchair
     excess_min = max(0.0, s.begin_min[v, 0] - s.aboard_min[b] - ride_limit_min(p, s, b))
     s.excess_ride_min[b] = excess_min
     s.excess_total_min += excess_min
@@ -485,13 +493,14 @@ def _break_down(p, s, v, t_min):
     s.stop_at[v] = 2 * MAX_BOOKINGS + v
     for m in range(s.stops[v]):
         b = s.plan[v, m] >> 1
-        if s.status[b] == ONBOARD:
-            s.pickup_x_km[b], s.pickup_y_km[b] = s.x_km[v], s.y_km[v]
-            s.earliest_min[b], s.latest_min[b] = t_min, t_min
-            s.expires_min[b] = t_min + p.patience_min
-            s.cancel_min[b] = math.inf
+        booking = s.bookings[b]
+        if booking.status == ONBOARD:
+            booking.pickup_x_km, booking.pickup_y_km = s.x_km[v], s.y_km[v]
+            booking.earliest_min, booking.latest_min = t_min, t_min
+            booking.expires_min = t_min + p.patience_min
+            booking.cancel_min = math.inf
             _reopen(s, b)
-        elif s.status[b] == ASSIGNED and s.plan[v, m] & 1:
+        elif booking.status == ASSIGNED and s.plan[v, m] & 1:
             _reopen(s, b)
     s.stops[v] = 0
     s.committed[v] = 0
@@ -518,7 +527,7 @@ def _next_breakdown_km(p, s, v):
 def close_day(p, s):
     """Charge what is unresolved as missed and the legs under way in full."""
     for b in range(s.n_bookings):
-        if s.status[b] in (HIDDEN, OPEN, ASSIGNED, ONBOARD):
+        if s.bookings[b].status in (HIDDEN, OPEN, ASSIGNED, ONBOARD):
             charge_miss(p, s, b)
     for v in range(p.n_vehicles):
         if s.mode[v] == DRIVING:

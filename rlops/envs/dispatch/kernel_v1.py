@@ -76,9 +76,9 @@ PICKUP_X, PICKUP_Y, EARLIEST, LATEST, EXPIRES, AMBULATORY, WHEELCHAIR = range(7)
 SLOT_ROWS = 7
 
 # Where the columns of the observation begin.
-_AT_FLEET, _AT_MODE, _AT_SLOTS, _AT_TIMES, _AT_FILLED, _AT_ETA, _AT_LATE = 12, 52, 92, 124, 180, 188, 252
-_FREE_IN = 44
-_WIDTH = 316
+_AT_FLEET, _FREE_IN, _AT_TIMES, _AT_ETA, _AT_LATE, _WIDTH = 12, 44, 124, 188, 252, 316
+# The same in ``seen``, which begins with the fleet.
+_SEEN_MODE, _SEEN_SLOTS, _SEEN = 40, 80, _AT_ETA - _AT_FLEET
 
 _CLOCK = 2.0 * math.pi * (np.arange(END_MIN + 1.0) + 60.0 * DAY_START_HOUR) / 1440.0
 _CLOCK_SIN, _CLOCK_COS = np.sin(_CLOCK), np.cos(_CLOCK)
@@ -119,7 +119,7 @@ STATE = state_dtype(
         ("busy_min", "f8"),  # of vehicles that are idle again
         ("return_usd", "f8"),
         ("pace", "f8"),  # [-] moving average of realised over expected minutes
-        ("requests_by_minute", "i4", (RECENT_MIN,)),
+        ("requests_by_minute", "i2", (RECENT_MIN,)),
         # vehicles
         ("mode", "i4", _V),
         ("booking", "i4", _V),
@@ -140,7 +140,7 @@ STATE = state_dtype(
         ("busy_from_min", "f8", _V),
         ("slot", "f8", (SLOT_ROWS, SLOTS)),
         ("pair_legal", "i1", (PAIRS,)),
-        ("seen", "f4", (_WIDTH,)),  # the observation, but for what the clock alone moves
+        ("seen", "f4", (_SEEN,)),  # fleet and slots in the observation, but for what the clock moves
         ("open_booking", "i4", (MAX_BOOKINGS,)),  # by (latest_min, index)
         *CITY_FIELDS,
     ],
@@ -290,9 +290,9 @@ def reset(p, s, d):
         _show_vehicle(p, s, v)
     s.n_idle = fleet(p)
     s.next_cancel_min = np.inf
-    s.next_reveal_min = s.reveal_min[0] if s.n_bookings > 0 else np.inf
+    s.next_reveal_min = s.bookings[0].reveal_min if s.n_bookings > 0 else np.inf
     _reveal(p, s)
-    _write_pairs(p, s)
+    _write_legal(p, s)
 
 
 @njit(error_model="numpy")
@@ -308,14 +308,14 @@ def step(p, s, d, action):
         _advance(p, s)
     for term in range(5):
         s.return_usd += s.terms[term]
-    _write_pairs(p, s)
+    _write_legal(p, s)
 
 
 @njit(error_model="numpy")
 def observe(p, s, d, out):
     """Write the observation, clipped into its bounds."""
-    for column in range(_AT_FLEET, _WIDTH):
-        out[column] = s.seen[column]
+    for column in range(_AT_FLEET, _AT_ETA):
+        out[column] = s.seen[column - _AT_FLEET]
     _observe_city(p, s, out)
     now_min = s.now_min
     for v in range(VEHICLES):
@@ -324,7 +324,11 @@ def observe(p, s, d, out):
         at = _AT_TIMES + SLOTS * row
         for k in range(SLOTS):
             minutes = s.slot[EARLIEST + row, k] - now_min
-            out[at + k] = s.seen[_AT_FILLED + k] * _clipped(minutes * _PER_WINDOW_MIN, -1.0, 1.0)
+            out[at + k] = _clipped(minutes * _PER_WINDOW_MIN, -1.0, 1.0) if k < s.n_open else 0.0
+    for column in range(_AT_ETA, _WIDTH):
+        out[column] = 0.0
+    if s.n_legal > 0:
+        _observe_pairs(p, s, out)
 
 
 @njit(error_model="numpy")
@@ -370,15 +374,15 @@ def _reveal(p, s):
     reveal(p, s)
     minute = int(s.now_min) % RECENT_MIN
     for b in range(first, s.next_booking):
-        if s.status[b] == OPEN:
+        if s.bookings[b].status == OPEN:
             _insert_open(p, s, b)
             s.requests += 1
             s.requests_by_minute[minute] += 1
-            s.next_cancel_min = min(s.next_cancel_min, s.cancel_min[b])
+            s.next_cancel_min = min(s.next_cancel_min, s.bookings[b].cancel_min)
         else:
             s.cancelled += 1
             s.n_resolved += 1
-    s.next_reveal_min = s.reveal_min[s.next_booking] if s.next_booking < s.n_bookings else np.inf
+    s.next_reveal_min = s.bookings[s.next_booking].reveal_min if s.next_booking < s.n_bookings else np.inf
 
 
 @njit(error_model="numpy")
@@ -387,19 +391,20 @@ def _cancel_open(p, s):
     s.next_cancel_min = np.inf
     for at in range(s.n_open - 1, -1, -1):
         b = s.open_booking[at]
-        if s.cancel_min[b] <= s.now_min:
+        if s.bookings[b].cancel_min <= s.now_min:
             _remove_open(p, s, at)
             _lose(p, s, b)
         else:
-            s.next_cancel_min = min(s.next_cancel_min, s.cancel_min[b])
+            s.next_cancel_min = min(s.next_cancel_min, s.bookings[b].cancel_min)
 
 
 @njit(error_model="numpy")
 def _lose(p, s, b):
     """Close a booking that was cancelled or has expired, whichever came first."""
+    booking = s.bookings[b]
     s.n_resolved += 1
-    if s.cancel_min[b] <= s.expires_min[b]:
-        s.status[b] = CANCELLED
+    if booking.cancel_min <= booking.expires_min:
+        booking.status = CANCELLED
         s.cancelled += 1
     else:
         _miss(p, s, b)
@@ -407,7 +412,7 @@ def _lose(p, s, b):
 
 @njit(error_model="numpy")
 def _miss(p, s, b):
-    s.status[b] = MISSED
+    s.bookings[b].status = MISSED
     s.missed += 1
     s.terms[MISS] -= p.miss_cost_usd
 
@@ -416,7 +421,7 @@ def _miss(p, s, b):
 def _miss_the_rest(p, s):
     """Charge everything that the end of the day finds unresolved."""
     for b in range(s.n_bookings):
-        if s.status[b] <= ONBOARD:
+        if s.bookings[b].status <= ONBOARD:
             _miss(p, s, b)
             s.n_resolved += 1
 
@@ -425,7 +430,7 @@ def _miss_the_rest(p, s):
 def _insert_open(p, s, b):
     """Put a booking into the list of open ones, in the order (latest_min, index), and into the slots."""
     at = s.n_open
-    while at > 0 and s.latest_min[s.open_booking[at - 1]] > s.latest_min[b]:
+    while at > 0 and s.bookings[s.open_booking[at - 1]].latest_min > s.bookings[b].latest_min:
         s.open_booking[at] = s.open_booking[at - 1]
         at -= 1
     s.open_booking[at] = b
@@ -455,7 +460,7 @@ def _remove_open(p, s, at):
 def _move_slot(s, to, k):
     for row in range(SLOT_ROWS):
         s.slot[row, to] = s.slot[row, k]
-    for column in range(_AT_SLOTS, _AT_ETA, SLOTS):
+    for column in range(_SEEN_SLOTS, _SEEN, SLOTS):
         s.seen[column + to] = s.seen[column + k]
 
 
@@ -463,64 +468,68 @@ def _move_slot(s, to, k):
 def _clear_slot(s, k):
     for row in range(SLOT_ROWS):
         s.slot[row, k] = 0.0
-    for column in range(_AT_SLOTS, _AT_ETA, SLOTS):
+    for column in range(_SEEN_SLOTS, _SEEN, SLOTS):
         s.seen[column + k] = 0.0
 
 
 @njit(error_model="numpy")
 def _fill_slot(p, s, k, b):
     """Show the booking ``b`` in slot ``k``."""
-    s.slot[PICKUP_X, k] = s.pickup_x_km[b]
-    s.slot[PICKUP_Y, k] = s.pickup_y_km[b]
-    s.slot[EARLIEST, k] = s.earliest_min[b]
-    s.slot[LATEST, k] = s.latest_min[b]
-    s.slot[EXPIRES, k] = s.expires_min[b]
-    s.slot[AMBULATORY, k] = s.ambulatory[b]
-    s.slot[WHEELCHAIR, k] = s.wheelchair[b]
+    booking = s.bookings[b]
+    s.slot[PICKUP_X, k] = booking.pickup_x_km
+    s.slot[PICKUP_Y, k] = booking.pickup_y_km
+    s.slot[EARLIEST, k] = booking.earliest_min
+    s.slot[LATEST, k] = booking.latest_min
+    s.slot[EXPIRES, k] = booking.expires_min
+    s.slot[AMBULATORY, k] = booking.ambulatory
+    s.slot[WHEELCHAIR, k] = booking.wheelchair
     per_km = 1.0 / p.area_half_width_km
-    at = _AT_SLOTS + k
-    s.seen[at] = _clipped(s.pickup_x_km[b] * per_km, -1.0, 1.0)
-    s.seen[at + 8] = _clipped(s.pickup_y_km[b] * per_km, -1.0, 1.0)
-    s.seen[at + 16] = _clipped(s.dropoff_x_km[b] * per_km, -1.0, 1.0)
-    s.seen[at + 24] = _clipped(s.dropoff_y_km[b] * per_km, -1.0, 1.0)
-    s.seen[at + 56] = min(s.direct_min[b] * _PER_HOUR_MIN, 1.0)
-    s.seen[at + 64] = min(s.ambulatory[b] * _PER_PLACE, 1.0)
-    s.seen[at + 72] = min(s.wheelchair[b] * _PER_PLACE, 1.0)
-    s.seen[at + 80] = s.prebooked[b]
+    at = _SEEN_SLOTS + k
+    s.seen[at] = _clipped(booking.pickup_x_km * per_km, -1.0, 1.0)
+    s.seen[at + 8] = _clipped(booking.pickup_y_km * per_km, -1.0, 1.0)
+    s.seen[at + 16] = _clipped(booking.dropoff_x_km * per_km, -1.0, 1.0)
+    s.seen[at + 24] = _clipped(booking.dropoff_y_km * per_km, -1.0, 1.0)
+    s.seen[at + 56] = min(booking.direct_min * _PER_HOUR_MIN, 1.0)
+    s.seen[at + 64] = min(booking.ambulatory * _PER_PLACE, 1.0)
+    s.seen[at + 72] = min(booking.wheelchair * _PER_PLACE, 1.0)
+    s.seen[at + 80] = booking.prebooked
     s.seen[at + 88] = 1.0
 
 
 @njit(error_model="numpy")
-def _write_pairs(p, s):
-    """Write which idle vehicle may take which visible booking, when it is expected there and how late."""
+def _speed_and_rest(s):
+    """Return the expected speed [km/min], and the kilometres that are driven at it before it changes."""
+    quarter = min(int(s.now_min * (1.0 / QUARTER_MIN)), QUARTERS - 1)
+    speed = s.expected_speed_km_per_min[quarter]
+    return speed, speed * (QUARTER_MIN * (quarter + 1) - s.now_min)
+
+
+@njit(error_model="numpy")
+def _pickup_min(p, s, v, k, speed, rest_km):
+    """Return when the idle vehicle ``v`` is expected at the pickup in slot ``k``, if it leaves now."""
+    km = road_km(p, s.x_km[v], s.y_km[v], s.slot[PICKUP_X, k], s.slot[PICKUP_Y, k])
+    return s.now_min + km / speed if km <= rest_km else expected_arrival_min(s, s.now_min, km)
+
+
+@njit(error_model="numpy")
+def _write_legal(p, s):
+    """Write which idle vehicle may take which visible booking."""
     if s.n_legal > 0:
         for pair in range(PAIRS):
             s.pair_legal[pair] = 0
-        for column in range(_AT_ETA, _WIDTH):
-            s.seen[column] = 0.0
         s.n_legal = 0
     if s.n_idle == 0 or s.n_open == 0:
         return
-    now_min = s.now_min
-    quarter = min(int(now_min * (1.0 / QUARTER_MIN)), QUARTERS - 1)
-    speed = s.expected_speed_km_per_min[quarter]
-    rest_km = speed * (QUARTER_MIN * (quarter + 1) - now_min)  # what is driven before the speed changes
+    speed, rest_km = _speed_and_rest(s)
     for v in range(VEHICLES):
         if s.mode[v] != IDLE:
             continue
         for k in range(min(s.n_open, SLOTS)):
             if s.slot[AMBULATORY, k] > p.cap_amb or s.slot[WHEELCHAIR, k] > p.cap_wc:
                 continue
-            km = road_km(p, s.x_km[v], s.y_km[v], s.slot[PICKUP_X, k], s.slot[PICKUP_Y, k])
-            arrive_min = now_min + km / speed if km <= rest_km else expected_arrival_min(s, now_min, km)
-            if arrive_min > s.slot[EXPIRES, k]:
-                continue
-            pair = VEHICLES * k + v
-            s.pair_legal[pair] = 1
-            s.n_legal += 1
-            eta_min = max(arrive_min, s.slot[EARLIEST, k]) - now_min
-            s.seen[_AT_ETA + pair] = min(eta_min * _PER_HOUR_MIN, 1.0)
-            s.seen[_AT_LATE + pair] = _clipped((arrive_min - s.slot[LATEST, k]) * _PER_LATE_MIN, 0.0, 1.0)
+            if _pickup_min(p, s, v, k, speed, rest_km) <= s.slot[EXPIRES, k]:
+                s.pair_legal[VEHICLES * k + v] = 1
+                s.n_legal += 1
 
 
 # --- a vehicle's errand ---------------------------------------------------------------------------------
@@ -530,20 +539,21 @@ def _write_pairs(p, s):
 def _assign(p, s, k, v):
     """Give the booking in slot ``k`` to the idle vehicle ``v``; it leaves when it must, at once if late."""
     b = s.open_booking[k]
+    booking = s.bookings[b]
     _remove_open(p, s, k)
     s.n_idle -= 1
-    s.status[b] = ASSIGNED
-    s.vehicle[b] = v
+    booking.status = ASSIGNED
+    booking.vehicle = v
     s.booking[v] = b
     s.busy_from_min[v] = s.now_min
-    km = road_km(p, s.x_km[v], s.y_km[v], s.pickup_x_km[b], s.pickup_y_km[b])
-    depart_min = max(s.now_min, expected_departure_min(s, s.earliest_min[b], km))
+    km = road_km(p, s.x_km[v], s.y_km[v], booking.pickup_x_km, booking.pickup_y_km)
+    depart_min = max(s.now_min, expected_departure_min(s, booking.earliest_min, km))
     s.depart_min[v] = depart_min
-    s.free_x_km[v] = s.dropoff_x_km[b]
-    s.free_y_km[v] = s.dropoff_y_km[b]
+    s.free_x_km[v] = booking.dropoff_x_km
+    s.free_y_km[v] = booking.dropoff_y_km
     s.free_min[v] = _expected_free_min(p, s, b, expected_arrival_min(s, depart_min, km))
     s.mode[v] = HOLDING
-    s.event_min[v] = min(depart_min, s.cancel_min[b])
+    s.event_min[v] = min(depart_min, booking.cancel_min)
     if s.event_min[v] <= s.now_min:
         _next_event(p, s, v)
     else:
@@ -553,9 +563,10 @@ def _assign(p, s, k, v):
 @njit(error_model="numpy")
 def _expected_free_min(p, s, b, arrive_min):
     """Return when a vehicle that arrives at the pickup of ``b`` at ``arrive_min`` is expected to be free."""
-    wheelchair = s.wheelchair[b] > 0
-    leave_min = max(arrive_min, s.earliest_min[b]) + _mean_board_min(p, wheelchair)
-    km = road_km(p, s.pickup_x_km[b], s.pickup_y_km[b], s.dropoff_x_km[b], s.dropoff_y_km[b])
+    booking = s.bookings[b]
+    wheelchair = booking.wheelchair > 0
+    leave_min = max(arrive_min, booking.earliest_min) + _mean_board_min(p, wheelchair)
+    km = road_km(p, booking.pickup_x_km, booking.pickup_y_km, booking.dropoff_x_km, booking.dropoff_y_km)
     return expected_arrival_min(s, leave_min, km) + _mean_alight_min(p, wheelchair)
 
 
@@ -563,16 +574,17 @@ def _expected_free_min(p, s, b, arrive_min):
 def _next_event(p, s, v):
     """Carry out the event that ends the vehicle's present mode."""
     b = s.booking[v]
+    booking = s.bookings[b]
     mode = s.mode[v]
     now_min = s.event_min[v]
     if mode == HOLDING:
-        if s.cancel_min[b] <= s.depart_min[v]:
+        if booking.cancel_min <= s.depart_min[v]:
             _lose(p, s, b)
             _become_idle(s, v, now_min)
         else:
-            _leave(p, s, v, now_min, s.pickup_x_km[b], s.pickup_y_km[b], 2 * b)
+            _leave(p, s, v, now_min, booking.pickup_x_km, booking.pickup_y_km, 2 * b)
             s.mode[v] = TO_PICKUP
-            s.event_min[v] = min(s.arrive_min[v], s.cancel_min[b], s.expires_min[b])
+            s.event_min[v] = min(s.arrive_min[v], booking.cancel_min, booking.expires_min)
     elif mode == TO_PICKUP:
         if s.arrive_min[v] <= now_min:
             _arrive(s, v)
@@ -588,16 +600,16 @@ def _next_event(p, s, v):
         _end_pickup(p, s, v, b, now_min)
     elif mode == RIDING:
         _arrive(s, v)
-        limit_min = max(p.ride_limit_min, p.ride_limit_factor * s.direct_min[b])
-        excess_min = max(0.0, now_min - s.picked_min[b] - limit_min)
+        limit_min = max(p.ride_limit_min, p.ride_limit_factor * booking.direct_min)
+        excess_min = max(0.0, now_min - booking.picked_min - limit_min)
         s.excess_min += excess_min
         s.terms[EXCESS_RIDE] -= p.ride_cost_usd_per_min * excess_min
         s.mode[v] = ALIGHTING
-        s.event_min[v] = now_min + s.alight_min[b]
-        s.free_min[v] = now_min + _mean_alight_min(p, s.wheelchair[b] > 0)
+        s.event_min[v] = now_min + booking.alight_min
+        s.free_min[v] = now_min + _mean_alight_min(p, booking.wheelchair > 0)
     elif mode == ALIGHTING:
-        s.status[b] = DONE
-        s.dropped_min[b] = now_min
+        booking.status = DONE
+        booking.dropped_min = now_min
         s.n_resolved += 1
         s.completed += 1
         s.terms[FARE] += p.fare_usd
@@ -611,40 +623,42 @@ def _next_event(p, s, v):
 @njit(error_model="numpy")
 def _begin_pickup(p, s, v, b, now_min):
     """Begin to board, not before the window opens; the vehicle cannot know yet whether anybody comes."""
+    booking = s.bookings[b]
     s.mode[v] = AT_PICKUP
-    s.start_min[v] = max(now_min, s.earliest_min[b])
+    s.start_min[v] = max(now_min, booking.earliest_min)
     s.free_min[v] = _expected_free_min(p, s, b, now_min)
-    if s.cancel_min[b] < s.start_min[v]:
-        s.event_min[v] = s.cancel_min[b]
-    elif s.no_show[b]:
+    if booking.cancel_min < s.start_min[v]:
+        s.event_min[v] = booking.cancel_min
+    elif booking.no_show:
         s.event_min[v] = s.start_min[v] + p.no_show_wait_min
     else:
-        s.event_min[v] = s.start_min[v] + s.board_min[b]
+        s.event_min[v] = s.start_min[v] + booking.board_min
 
 
 @njit(error_model="numpy")
 def _end_pickup(p, s, v, b, now_min):
     """Leave with the rider, or without: cancelled at the door or a no-show."""
-    if now_min < s.start_min[v] or s.no_show[b]:
+    booking = s.bookings[b]
+    if now_min < s.start_min[v] or booking.no_show:
         cancelled = now_min < s.start_min[v]
-        s.status[b] = CANCELLED if cancelled else NO_SHOW
+        booking.status = CANCELLED if cancelled else NO_SHOW
         s.cancelled += cancelled
         s.no_shows += not cancelled
         s.n_resolved += 1
         s.wasted_legs += 1
         _become_idle(s, v, now_min)
         return
-    late_min = _clipped(s.start_min[v] - s.latest_min[b], 0.0, LATE_CAP_MIN)
+    late_min = _clipped(s.start_min[v] - booking.latest_min, 0.0, LATE_CAP_MIN)
     s.late_min += late_min
     s.terms[LATENESS] -= p.late_cost_usd_per_min * late_min
-    s.status[b] = ONBOARD
-    s.picked_min[b] = now_min
-    km = _leave(p, s, v, now_min, s.dropoff_x_km[b], s.dropoff_y_km[b], 2 * b + 1)
+    booking.status = ONBOARD
+    booking.picked_min = now_min
+    km = _leave(p, s, v, now_min, booking.dropoff_x_km, booking.dropoff_y_km, 2 * b + 1)
     s.loaded_km += km
-    s.rider_km += km * (s.ambulatory[b] + s.wheelchair[b])
+    s.rider_km += km * (booking.ambulatory + booking.wheelchair)
     s.mode[v] = RIDING
     s.event_min[v] = s.arrive_min[v]
-    s.free_min[v] = s.expected_min[v] + _mean_alight_min(p, s.wheelchair[b] > 0)
+    s.free_min[v] = s.expected_min[v] + _mean_alight_min(p, booking.wheelchair > 0)
 
 
 @njit(error_model="numpy")
@@ -703,15 +717,32 @@ def _observe_city(p, s, out):
 
 
 @njit(error_model="numpy")
+def _observe_pairs(p, s, out):
+    """Write of every legal pair when it is expected at the pickup, and how late."""
+    speed, rest_km = _speed_and_rest(s)
+    for v in range(VEHICLES):
+        if s.mode[v] != IDLE:
+            continue
+        for k in range(min(s.n_open, SLOTS)):
+            pair = VEHICLES * k + v
+            if not s.pair_legal[pair]:
+                continue
+            arrive_min = _pickup_min(p, s, v, k, speed, rest_km)
+            eta_min = max(arrive_min, s.slot[EARLIEST, k]) - s.now_min
+            out[_AT_ETA + pair] = min(eta_min * _PER_HOUR_MIN, 1.0)
+            out[_AT_LATE + pair] = _clipped((arrive_min - s.slot[LATEST, k]) * _PER_LATE_MIN, 0.0, 1.0)
+
+
+@njit(error_model="numpy")
 def _show_vehicle(p, s, v):
     """Show where a vehicle is and what it does."""
     per_km = 1.0 / p.area_half_width_km
-    at, mode = _AT_FLEET + v, s.mode[v]
+    at, mode = v, s.mode[v]
     s.seen[at] = _clipped(s.x_km[v] * per_km, -1.0, 1.0)
     s.seen[at + 8] = _clipped(s.y_km[v] * per_km, -1.0, 1.0)
     s.seen[at + 16] = _clipped(s.free_x_km[v] * per_km, -1.0, 1.0)
     s.seen[at + 24] = _clipped(s.free_y_km[v] * per_km, -1.0, 1.0)
-    at = _AT_MODE + v
+    at = _SEEN_MODE + v
     s.seen[at] = 1.0 if mode == IDLE else 0.0
     s.seen[at + 8] = 1.0 if mode in (HOLDING, TO_PICKUP) else 0.0
     s.seen[at + 16] = 1.0 if mode == AT_PICKUP else 0.0
@@ -732,13 +763,13 @@ def context(p, s, d, out):
     for k in range(SLOTS):
         b = s.open_booking[k]
         shown = k < s.n_open
-        out[6 + k] = s.no_show[b] if shown else 0.0
-        out[14 + k] = s.cancel_min[b] - s.now_min if shown else np.inf
+        out[6 + k] = s.bookings[b].no_show if shown else 0.0
+        out[14 + k] = s.bookings[b].cancel_min - s.now_min if shown else np.inf
     for v in range(VEHICLES):
         b = s.booking[v]
         before = HOLDING <= s.mode[v] <= AT_PICKUP
         out[22 + v] = s.event_min[v] - s.now_min
-        out[30 + v] = s.no_show[b] if before else 0.0
+        out[30 + v] = s.bookings[b].no_show if before else 0.0
 
 
 # --- key figures ----------------------------------------------------------------------------------------
@@ -751,7 +782,7 @@ def _ratio(a, b):
 
 @njit(error_model="numpy")
 def _is_eligible(s, b):
-    return s.status[b] != CANCELLED and s.status[b] != NO_SHOW
+    return s.bookings[b].status != CANCELLED and s.bookings[b].status != NO_SHOW
 
 
 @njit(error_model="numpy")
@@ -772,7 +803,7 @@ def _completion_by_quartile(s, value, out, first):
         for b in range(s.n_bookings):
             if _is_eligible(s, b) and low <= value[b] < high:
                 eligible += 1
-                done += s.status[b] == DONE
+                done += s.bookings[b].status == DONE
         out[first + quartile] = _ratio(done, eligible)
         if eligible > 0:
             least = min(least, out[first + quartile])
@@ -787,20 +818,23 @@ def kpis(p, s, d, out):
     n_late, on_time_15, on_time_30 = 0, 0, 0
     eligible_wc, done_wc, eligible_amb, done_amb, done = 0, 0, 0, 0, 0
     for b in range(s.n_bookings):
-        length_km[b] = math.hypot(s.dropoff_x_km[b] - s.pickup_x_km[b], s.dropoff_y_km[b] - s.pickup_y_km[b])
-        distance_km[b] = math.hypot(s.pickup_x_km[b], s.pickup_y_km[b])
+        booking = s.bookings[b]
+        length_km[b] = math.hypot(
+            booking.dropoff_x_km - booking.pickup_x_km, booking.dropoff_y_km - booking.pickup_y_km
+        )
+        distance_km[b] = math.hypot(booking.pickup_x_km, booking.pickup_y_km)
         if not _is_eligible(s, b):
             continue
-        is_done = s.status[b] == DONE
-        if s.wheelchair[b] > 0:
+        is_done = booking.status == DONE
+        if booking.wheelchair > 0:
             eligible_wc += 1
             done_wc += is_done
         else:
             eligible_amb += 1
             done_amb += is_done
         if is_done:
-            start_min = s.picked_min[b] - s.board_min[b]
-            late[done] = max(0.0, start_min - s.latest_min[b])
+            start_min = booking.picked_min - booking.board_min
+            late[done] = max(0.0, start_min - booking.latest_min)
             n_late += late[done] > 1e-9
             on_time_15 += late[done] <= 15.0
             on_time_30 += late[done] < 30.0

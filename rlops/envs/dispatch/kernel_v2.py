@@ -250,7 +250,7 @@ def reset(p, s, d):
     draw_city(p, s, d)
     for b in range(s.n_bookings):
         s.row_of[b] = -1
-        x_km, y_km = s.pickup_x_km[b], s.pickup_y_km[b]
+        x_km, y_km = s.bookings[b].pickup_x_km, s.bookings[b].pickup_y_km
         s.centre_km[b] = math.sqrt(x_km * x_km + y_km * y_km)  # hypot differs between compiled and interpreted
     for k in range(K):
         s.slot[k] = -1
@@ -293,8 +293,8 @@ def _assign(p, s, k, v):
     b = s.slot[k]
     row = s.row_of[b]
     s.slot[k] = -1
-    s.status[b] = ASSIGNED
-    s.vehicle[b] = v
+    s.bookings[b].status = ASSIGNED
+    s.bookings[b].vehicle = v
     unlist_open(s, b)
     insert(p, s, v, b, s.pair_pickup[row, v], s.pair_dropoff[row, v])
     if s.mode[v] == IDLE:
@@ -464,20 +464,21 @@ def _see_vehicle(s, v, out, at, x_km, y_km):
 @njit(error_model="numpy")
 def _see_slot(p, s, k, out, at):
     b, now_min = s.slot[k], s.now_min
+    booking = s.bookings[b]
     row = s.row_of[b]
-    out[at] = _clip(s.pickup_x_km[b] / _KM, -1.0)
-    out[at + 1] = _clip(s.pickup_y_km[b] / _KM, -1.0)
-    out[at + 2] = _clip(s.dropoff_x_km[b] / _KM, -1.0)
-    out[at + 3] = _clip(s.dropoff_y_km[b] / _KM, -1.0)
-    out[at + 4] = _clip((s.earliest_min[b] - now_min) / _HOUR_MIN, -1.0)
-    out[at + 5] = _clip((s.latest_min[b] - now_min) / _HOUR_MIN, -1.0)
-    out[at + 6] = _clip((s.expires_min[b] - now_min) / (2.0 * _HOUR_MIN), 0.0)
-    out[at + 7] = _clip(s.direct_min[b] / _HOUR_MIN, 0.0)
-    out[at + 8] = _clip(s.ambulatory[b] / 9.0, 0.0)
-    out[at + 9] = _clip(s.wheelchair[b] / 3.0, 0.0)
-    out[at + 10] = _clip(s.prebooked[b], 0.0)
-    out[at + 11] = _clip((now_min - s.reveal_min[b]) / (4.0 * _HOUR_MIN), 0.0)
-    zone = zone_of(p, s.dropoff_x_km[b], s.dropoff_y_km[b])
+    out[at] = _clip(booking.pickup_x_km / _KM, -1.0)
+    out[at + 1] = _clip(booking.pickup_y_km / _KM, -1.0)
+    out[at + 2] = _clip(booking.dropoff_x_km / _KM, -1.0)
+    out[at + 3] = _clip(booking.dropoff_y_km / _KM, -1.0)
+    out[at + 4] = _clip((booking.earliest_min - now_min) / _HOUR_MIN, -1.0)
+    out[at + 5] = _clip((booking.latest_min - now_min) / _HOUR_MIN, -1.0)
+    out[at + 6] = _clip((booking.expires_min - now_min) / (2.0 * _HOUR_MIN), 0.0)
+    out[at + 7] = _clip(booking.direct_min / _HOUR_MIN, 0.0)
+    out[at + 8] = _clip(booking.ambulatory / 9.0, 0.0)
+    out[at + 9] = _clip(booking.wheelchair / 3.0, 0.0)
+    out[at + 10] = _clip(booking.prebooked, 0.0)
+    out[at + 11] = _clip((now_min - booking.reveal_min) / (4.0 * _HOUR_MIN), 0.0)
+    zone = zone_of(p, booking.dropoff_x_km, booking.dropoff_y_km)
     out[at + 12] = _clip(zone_rate(p, s, zone, now_min) * 10.0, 0.0)
     best_usd, choices = math.inf, 0
     for v in range(p.n_vehicles):
@@ -518,7 +519,7 @@ def _share(part, whole, empty):
 
 @njit(error_model="numpy", inline="always")
 def _is_eligible(s, b):
-    return s.status[b] != CANCELLED and s.status[b] != NO_SHOW
+    return s.bookings[b].status != CANCELLED and s.bookings[b].status != NO_SHOW
 
 
 @njit(error_model="numpy")
@@ -537,7 +538,7 @@ def _quarter_completion(s, rank_by, out, at):
                         rank += rank_by[c] < rank_by[b] or (rank_by[c] == rank_by[b] and c < b)
                 if rank * 4 // n == quarter:
                     counted += 1
-                    done += s.status[b] == DONE
+                    done += s.bookings[b].status == DONE
         out[at + quarter] = _share(done, counted, 1.0)
 
 
@@ -546,14 +547,15 @@ def kpis(p, s, d, out):
     """Write the key figures of the day."""
     eligible, late, on_time_15, on_time_30, wheelchairs, wheelchairs_done = 0, 0, 0, 0, 0, 0
     for b in range(s.n_bookings):
+        booking = s.bookings[b]
         if _is_eligible(s, b):
             eligible += 1
-            done = s.status[b] == DONE
+            done = booking.status == DONE
             late += done and s.lateness_min[b] > 0.0
             on_time_15 += done and s.lateness_min[b] <= 15.0
             on_time_30 += done and s.lateness_min[b] < 30.0
-            wheelchairs += s.wheelchair[b] > 0
-            wheelchairs_done += done and s.wheelchair[b] > 0
+            wheelchairs += booking.wheelchair > 0
+            wheelchairs_done += done and booking.wheelchair > 0
     done = s.n_completed
     out[0] = s.n_bookings
     out[1] = eligible
@@ -571,7 +573,7 @@ def kpis(p, s, d, out):
     out[14] = _share(s.busy_min, on_shift_min, 0.0)
     out[15] = _share(done - wheelchairs_done, eligible - wheelchairs, 1.0)
     out[16] = _share(wheelchairs_done, wheelchairs, 1.0)
-    _quarter_completion(s, s.direct_min, out, 17)
+    _quarter_completion(s, s.bookings.direct_min, out, 17)
     _quarter_completion(s, s.centre_km, out, 21)
     out[25] = 1.0
     for i in range(15, 25):
@@ -592,12 +594,12 @@ def _lateness(s):
     late_min, excess_min, p95_min = 0.0, 0.0, math.inf
     n = s.n_completed
     for b in range(s.n_bookings):
-        if s.status[b] == DONE:
+        if s.bookings[b].status == DONE:
             late_min += s.lateness_min[b]
             excess_min += s.excess_ride_min[b]
             later = 0
             for c in range(s.n_bookings):
-                later += s.status[c] == DONE and s.lateness_min[c] > s.lateness_min[b]
+                later += s.bookings[c].status == DONE and s.lateness_min[c] > s.lateness_min[b]
             if 20 * later <= n:
                 p95_min = min(p95_min, s.lateness_min[b])
     return _share(late_min, n, 0.0), p95_min if n else 0.0, _share(excess_min, n, 0.0)
@@ -621,9 +623,10 @@ def context(p, s, d, out):
     out[4] = s.n_bookings - s.next_booking
     no_shows, cancels = 0, 0
     for b in range(s.next_booking):
-        if s.status[b] == OPEN or s.status[b] == ASSIGNED:
-            no_shows += s.no_show[b]
-            cancels += s.cancel_min[b] < s.expires_min[b]
+        booking = s.bookings[b]
+        if booking.status == OPEN or booking.status == ASSIGNED:
+            no_shows += booking.no_show
+            cancels += booking.cancel_min < booking.expires_min
     out[5], out[6] = no_shows, cancels
     for v in range(V_MAX):
         out[7 + v] = s.until_min[v] - s.now_min if s.until_min[v] < math.inf else -1.0

@@ -84,7 +84,7 @@ def _decline(p, s, k):
     unlist_open(s, b)
     free_row(s, s.row_of[b])
     charge_miss(p, s, b)
-    s.expires_min[b] = s.now_min  # who has been told no does not wait
+    s.bookings[b].expires_min = s.now_min  # who has been told no does not wait
     s.n_declined += 1
     close(p, s)
 

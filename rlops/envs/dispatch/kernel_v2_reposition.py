@@ -64,7 +64,7 @@ _MOVED = len(kernel_v2.KPIS)
 
 
 def _with_places(field: np.dtype) -> np.dtype:
-    """Return the type of a field of v2; those that have a row a booking get rows for the centres."""
+    """Return the type of a field of v2; those that have a row for every booking get rows for the centres."""
     return np.dtype((field.base, (_ROWS,))) if field.shape == (MAX_BOOKINGS,) else field
 
 
@@ -81,11 +81,11 @@ def reset(p, s, d):
     side_km = 2.0 * p.area_half_width_km / _ZONES_A_SIDE
     for zone in range(ZONES):
         place = FIRST_PLACE + zone
-        s.pickup_x_km[place] = (zone % _ZONES_A_SIDE + 0.5) * side_km - p.area_half_width_km
-        s.pickup_y_km[place] = (zone // _ZONES_A_SIDE + 0.5) * side_km - p.area_half_width_km
-        s.vehicle[place] = -1
-        s.cancel_min[place] = math.inf
-        s.expires_min[place] = math.inf
+        s.bookings[place].pickup_x_km = (zone % _ZONES_A_SIDE + 0.5) * side_km - p.area_half_width_km
+        s.bookings[place].pickup_y_km = (zone // _ZONES_A_SIDE + 0.5) * side_km - p.area_half_width_km
+        s.bookings[place].vehicle = -1
+        s.bookings[place].cancel_min = math.inf
+        s.bookings[place].expires_min = math.inf
 
 
 @njit(error_model="numpy")
@@ -118,7 +118,7 @@ def legal_place(p, s, v, m):
     if min(east, north) < 0 or max(east, north) >= _ZONES_A_SIDE:
         return -1
     place = FIRST_PLACE + _ZONES_A_SIDE * north + east
-    km = road_km(p, s.x_km[v], s.y_km[v], s.pickup_x_km[place], s.pickup_y_km[place])
+    km = road_km(p, s.x_km[v], s.y_km[v], s.bookings[place].pickup_x_km, s.bookings[place].pickup_y_km)
     if km == 0.0 or km > spare_km(p, s, v):
         return -1
     return place if expected_arrival_min(s, s.now_min, km) <= s.shift_end_min[v] else -1

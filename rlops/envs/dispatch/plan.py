@@ -89,19 +89,19 @@ PLAN_FIELDS = [
 @njit(error_model="numpy", inline="always")
 def expected_board_min(p, s, b):
     """Return the expected boarding time of a booking [min]."""
-    return p.board_wc_min if s.wheelchair[b] > 0 else p.board_amb_min
+    return p.board_wc_min if s.bookings[b].wheelchair > 0 else p.board_amb_min
 
 
 @njit(error_model="numpy", inline="always")
 def expected_alight_min(p, s, b):
     """Return the expected alighting time of a booking [min]."""
-    return p.alight_wc_min if s.wheelchair[b] > 0 else p.alight_amb_min
+    return p.alight_wc_min if s.bookings[b].wheelchair > 0 else p.alight_amb_min
 
 
 @njit(error_model="numpy", inline="always")
 def ride_limit_min(p, s, b):
     """Return the longest ride [min] that costs nothing, from the end of boarding to the arrival."""
-    return max(p.ride_limit_min, p.ride_limit_factor * s.direct_min[b])
+    return max(p.ride_limit_min, p.ride_limit_factor * s.bookings[b].direct_min)
 
 
 @njit(error_model="numpy", inline="always")
@@ -144,8 +144,9 @@ def lay_out(p, s, v):
     for m in range(s.stops[v]):
         stop = s.plan[v, m]
         b = stop >> 1
+        booking = s.bookings[b]
         if stop & 1:
-            s.stop_x_km[v, m], s.stop_y_km[v, m] = s.dropoff_x_km[b], s.dropoff_y_km[b]
+            s.stop_x_km[v, m], s.stop_y_km[v, m] = booking.dropoff_x_km, booking.dropoff_y_km
             s.serve_min[v, m] = expected_alight_min(p, s, b)
             s.opens_min[v, m], s.due_min[v, m] = -math.inf, math.inf
             s.limit_min[v, m] = ride_limit_min(p, s, b)
@@ -153,15 +154,15 @@ def lay_out(p, s, v):
             for q in range(m):
                 if s.plan[v, q] == stop - 1:
                     s.picked_at[v, m] = q
-            amb, wc = amb - s.ambulatory[b], wc - s.wheelchair[b]
+            amb, wc = amb - booking.ambulatory, wc - booking.wheelchair
         else:
-            s.stop_x_km[v, m], s.stop_y_km[v, m] = s.pickup_x_km[b], s.pickup_y_km[b]
+            s.stop_x_km[v, m], s.stop_y_km[v, m] = booking.pickup_x_km, booking.pickup_y_km
             s.picked_at[v, m] = -2
-            if s.vehicle[b] == v:
+            if booking.vehicle == v:
                 s.serve_min[v, m] = expected_board_min(p, s, b)
-                s.opens_min[v, m], s.due_min[v, m] = s.earliest_min[b], s.latest_min[b]
-                s.limit_min[v, m] = min(s.expires_min[b], s.shift_end_min[v])
-                amb, wc = amb + s.ambulatory[b], wc + s.wheelchair[b]
+                s.opens_min[v, m], s.due_min[v, m] = booking.earliest_min, booking.latest_min
+                s.limit_min[v, m] = min(booking.expires_min, s.shift_end_min[v])
+                amb, wc = amb + booking.ambulatory, wc + booking.wheelchair
             else:  # withdrawn while the vehicle is on its way: it only drives there
                 s.serve_min[v, m] = 0.0
                 s.opens_min[v, m], s.due_min[v, m] = -math.inf, math.inf
@@ -215,15 +216,16 @@ def find_insertion(p, s, v, b, row):
     kilometres of a trial are known beforehand and bound its cost from below, so that few schedules are
     computed to the end.
     """
+    booking = s.bookings[b]
     s.pair_ok[row, v] = 0
     s.pair_usd[row, v] = 0.0
     s.pair_begin_min[row, v] = 0.0
     s.pair_late_min[row, v] = 0.0
     n, first = s.stops[v], s.committed[v]
-    amb, wc = p.cap_amb - s.ambulatory[b], p.cap_wc - s.wheelchair[b]  # riders there may be before the pickup
+    amb, wc = p.cap_amb - booking.ambulatory, p.cap_wc - booking.wheelchair  # riders there may be before the pickup
     if n + 2 > S_MAX or amb < 0 or wc < 0:
         return
-    px, py, dx, dy = s.pickup_x_km[b], s.pickup_y_km[b], s.dropoff_x_km[b], s.dropoff_y_km[b]
+    px, py, dx, dy = booking.pickup_x_km, booking.pickup_y_km, booking.dropoff_x_km, booking.dropoff_y_km
     direct_km = road_km(p, px, py, dx, dy)
     for m in range(first, n):
         s.drop_km[m] = road_km(p, dx, dy, s.stop_x_km[v, m], s.stop_y_km[v, m])
@@ -233,13 +235,13 @@ def find_insertion(p, s, v, b, row):
         x, y, t_min = s.stop_x_km[v, 0], s.stop_y_km[v, 0], s.end_min[v, 0]
         load_amb, load_wc = s.left_amb[v, 0], s.left_wc[v, 0]
     limit_min = ride_limit_min(p, s, b)
-    waits_until_min = min(s.expires_min[b], s.shift_end_min[v])
+    waits_until_min = min(booking.expires_min, s.shift_end_min[v])
     spare = spare_km(p, s, v)
     to_pickup_km = road_km(p, x, y, px, py)
     best_usd = math.inf
     for i in range(first, n + 1):
-        begin_min = max(expected_arrival_min(s, t_min, to_pickup_km), s.earliest_min[b])
-        late_min = max(0.0, begin_min - s.latest_min[b])
+        begin_min = max(expected_arrival_min(s, t_min, to_pickup_km), booking.earliest_min)
+        late_min = max(0.0, begin_min - booking.latest_min)
         if late_min > ADDED_LATENESS_MAX_MIN or begin_min > waits_until_min:
             break  # further down the plan it only gets later
         from_pickup_km = road_km(p, px, py, s.stop_x_km[v, i], s.stop_y_km[v, i]) if i < n else 0.0
@@ -296,7 +298,10 @@ def _try_dropoffs(
         if j == n:
             break
         # stop j now lies between the pickup and the drop-off
-        if s.left_amb[v, j] + s.ambulatory[b] > p.cap_amb or s.left_wc[v, j] + s.wheelchair[b] > p.cap_wc:
+        if (
+            s.left_amb[v, j] + s.bookings[b].ambulatory > p.cap_amb
+            or s.left_wc[v, j] + s.bookings[b].wheelchair > p.cap_wc
+        ):
             break
         arrive_min = expected_arrival_min(s, t_min, from_pickup_km if j == i else s.leg_km[v, j])
         usd, added = _later_stop(p, s, v, j, i, arrive_min)

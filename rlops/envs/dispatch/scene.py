@@ -178,18 +178,18 @@ def _day(kernel: ModuleType, p: Any, s: Any, d: Any, fleet: tuple[Vehicle, ...],
 def _bookings(s: Any) -> tuple[Booking, ...]:
     """Return the open bookings, and those that were missed or served a moment ago."""
     now_min = float(s["now_min"])
-    known = slice(0, int(s["next_booking"]))
-    status, latest_min = s["status"][known], s["latest_min"][known]
+    known = s["bookings"][: int(s["next_booking"])]
+    status = known["status"]
     is_open = status == city.OPEN
-    is_missed = (status == city.MISSED) & (now_min - s["expires_min"][known] < RECENT_MIN)
-    is_served = (status == city.DONE) & (now_min - s["dropped_min"][known] < RECENT_MIN)
+    is_missed = (status == city.MISSED) & (now_min - known["expires_min"] < RECENT_MIN)
+    is_served = (status == city.DONE) & (now_min - known["dropped_min"] < RECENT_MIN)
     condition = np.select(
-        [is_missed, is_served, now_min > latest_min, now_min >= s["earliest_min"][known]],
+        [is_missed, is_served, now_min > known["latest_min"], now_min >= known["earliest_min"]],
         [MISSED, SERVED, LATE, DUE],
         EARLY,
     )
     rows = np.flatnonzero(is_open | is_missed | is_served)
-    columns = [condition] + [s[f"{end}_{axis}_km"][known] for end in ("pickup", "dropoff") for axis in "xy"]
+    columns = [condition] + [known[f"{end}_{axis}_km"] for end in ("pickup", "dropoff") for axis in "xy"]
     return tuple(Booking(*row) for row in zip(*(c[rows].tolist() for c in columns), strict=True))
 
 
@@ -253,23 +253,25 @@ def vehicles_of_v1(kernel: ModuleType, p: Any, s: Any) -> tuple[Vehicle, ...]:
 
 def _single_load_vehicle(kernel: Any, p: Any, s: Any, v: int) -> Vehicle:
     now_min, mode, b = float(s["now_min"]), int(s["mode"][v]), int(s["booking"][v])
+    booking = s["bookings"][b]
     x_km, y_km = float(s["x_km"][v]), float(s["y_km"][v])
     with_rider = mode in (kernel.RIDING, kernel.ALIGHTING)
     stops: list[Stop] = []
     if mode in (kernel.HOLDING, kernel.TO_PICKUP, kernel.AT_PICKUP):
-        begin_min = float(s["earliest_min"][b])
+        begin_min = float(booking["earliest_min"])
         if mode == kernel.TO_PICKUP:
             begin_min = max(begin_min, float(s["expected_min"][v]), now_min)
         elif mode == kernel.AT_PICKUP:
             begin_min = float(s["start_min"][v])
-        late = begin_min > s["latest_min"][b] + _EPS_MIN
-        stops.append(Stop(PICKUP, float(s["pickup_x_km"][b]), float(s["pickup_y_km"][b]), begin_min, bool(late)))
+        late = begin_min > booking["latest_min"] + _EPS_MIN
+        x_to_km, y_to_km = float(booking["pickup_x_km"]), float(booking["pickup_y_km"])
+        stops.append(Stop(PICKUP, x_to_km, y_to_km, begin_min, bool(late)))
     if mode == kernel.VOID:
         stops.append(Stop(PICKUP, float(s["to_x_km"][v]), float(s["to_y_km"][v]), float(s["expected_min"][v])))
     elif b >= 0:
-        alight_min = float(p["alight_wc_min" if s["wheelchair"][b] > 0 else "alight_amb_min"])
+        alight_min = float(p["alight_wc_min" if booking["wheelchair"] > 0 else "alight_amb_min"])
         begin_min = float(s["free_min"][v]) - alight_min
-        stops.append(Stop(DROPOFF, float(s["dropoff_x_km"][b]), float(s["dropoff_y_km"][b]), begin_min))
+        stops.append(Stop(DROPOFF, float(booking["dropoff_x_km"]), float(booking["dropoff_y_km"]), begin_min))
     if mode in (kernel.TO_PICKUP, kernel.RIDING, kernel.VOID):
         lasts_min = float(s["arrive_min"][v] - s["depart_min"][v])
         share = (now_min - float(s["depart_min"][v])) / lasts_min if lasts_min > 0 else 1.0
@@ -282,7 +284,7 @@ def _single_load_vehicle(kernel: Any, p: Any, s: Any, v: int) -> Vehicle:
         kernel.RIDING: WITH_RIDERS,
         kernel.ALIGHTING: AT_STOP,
     }.get(mode, WAITING)
-    ambulatory, wheelchair = (int(s["ambulatory"][b]), int(s["wheelchair"][b])) if with_rider else (0, 0)
+    ambulatory, wheelchair = (int(booking["ambulatory"]), int(booking["wheelchair"])) if with_rider else (0, 0)
     return Vehicle(x_km, y_km, shown, ambulatory, wheelchair, tuple(stops), float(s["free_min"][v]))
 
 
@@ -293,16 +295,16 @@ def _between(x0: float, y0: float, x1: float, y1: float, share: float) -> tuple[
 
 def boarding_begin_min(s: Any) -> np.ndarray:
     """Return when the boarding of each known booking began [min]; nan if nobody has got in yet."""
-    known = slice(0, int(s["next_booking"]))
-    return np.asarray(s["picked_min"][known] - s["board_min"][known])
+    known = s["bookings"][: int(s["next_booking"])]
+    return np.asarray(known["picked_min"] - known["board_min"])
 
 
 def lateness_min(s: Any) -> np.ndarray:
     """Return how long after its window the boarding of each known booking began [min]; nan as above."""
-    known = slice(0, int(s["next_booking"]))
+    known = s["bookings"][: int(s["next_booking"])]
     if "lateness_min" in s.dtype.names:  # a breakdown has moved the window; what was charged stays
-        return np.where(np.isnan(s["picked_min"][known]), math.nan, s["lateness_min"][known])
-    return np.asarray(np.maximum(boarding_begin_min(s) - s["latest_min"][known], 0.0))
+        return np.where(np.isnan(known["picked_min"]), math.nan, s["lateness_min"][: len(known)])
+    return np.asarray(np.maximum(boarding_begin_min(s) - known["latest_min"], 0.0))
 
 
 def _day_figures(
@@ -325,8 +327,9 @@ def _day_figures(
 
 
 def _figures_of_v1(s: Any) -> tuple[Figure, ...]:
-    riding = s["status"][: int(s["next_booking"])] == city.ONBOARD
-    places = s["ambulatory"][: len(riding)] + s["wheelchair"][: len(riding)]
+    known = s["bookings"][: int(s["next_booking"])]
+    riding = known["status"] == city.ONBOARD
+    places = known["ambulatory"] + known["wheelchair"]
     return _day_figures(
         s,
         int(s["completed"]),

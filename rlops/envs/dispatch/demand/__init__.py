@@ -50,7 +50,7 @@ import numpy as np
 
 from rlops.envs.dispatch.city import DATA, END_MIN, MAX_BOOKINGS
 from rlops.envs.dispatch.demand.counts import sample_od
-from rlops.envs.dispatch.demand.days import MAX_HALF_WIDTH_KM, Demand, Frame
+from rlops.envs.dispatch.demand.days import MAX_AMBULATORY, MAX_HALF_WIDTH_KM, MAX_WHEELCHAIR, Demand, Frame
 from rlops.envs.dispatch.demand.table import checked_file
 from rlops.envs.dispatch.demand.trips import COLUMNS, read_trips
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
@@ -147,17 +147,20 @@ def data_from(value: Any) -> np.ndarray:
 
 def _check_records(rows: np.ndarray) -> None:
     """Refuse records that a kernel could not play."""
+    places = {"ambulatory": MAX_AMBULATORY, "wheelchair": MAX_WHEELCHAIR}
     for name in DATA.names or ():
         wrong = ~np.isfinite(rows[name])
         if name.endswith("_km"):
             wrong |= np.abs(rows[name]) > MAX_HALF_WIDTH_KM
         elif name.endswith("_min"):
             wrong |= (rows[name] < 0.0) | (rows[name] > END_MIN)
+        elif name in places:
+            wrong |= (rows[name] < 0) | (rows[name] > places[name])
         else:
             wrong |= rows[name] < 0
         if wrong.any():
             limits = {"km": f"within ±{MAX_HALF_WIDTH_KM:g} km", "min": f"within 0 … {END_MIN:g} min"}
-            must = limits.get(name.rsplit("_")[-1], "at least 0")
+            must = limits.get(name.rsplit("_")[-1], f"within 0 … {places[name]}" if name in places else "at least 0")
             raise _wrong_record(rows, int(np.argmax(wrong)), name, must)
     day, reveal_min = rows["day"], rows["reveal_min"]
     unsorted = (np.diff(day) < 0) | ((np.diff(day) == 0) & (np.diff(reveal_min) < 0))
