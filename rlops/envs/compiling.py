@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 # A spinning barrier makes two processes on the same cores slow each other by two orders of magnitude.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import llvmlite
 import numba
