@@ -184,6 +184,7 @@ class Batch:
     def _bind(self) -> None:
         """Allocate the output buffers and the address tables of the compiled verbs."""
         self._verbs = verbs(self.kernel)
+        self._figures = len(getattr(self.kernel, "KPIS", ()))
         self._do: Callable[[int, int, int], int] = self._first_call
         self._step: Callable[[int, int, int], int] = self._first_call if self.threads == 1 else self._step_on_threads
         action = self.kernel.ACTION
@@ -303,12 +304,12 @@ class Batch:
         else:  # what _go_on does then, without the call, which few rows would feel
             self.out, self._other = self._other, before
         code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
-        if code > 0:
-            self.out.settle()
-        elif code < 0:
+        if code < 0:
             self.out, self._other = before, self.out
             if code != MALFORMED:
                 self._refuse(-code, actions)
+        elif code and self._figures:
+            self.out.settle()
         return code
 
     def step_agents(self, actions: np.ndarray) -> None:

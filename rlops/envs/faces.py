@@ -511,7 +511,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         batch, out = self._batch, self._batch.out
         if not ended:
             return self._infos(self._all, stepped=True)
-        rows = out.ended
+        rows = out.ended if self._kpi_names else out.terminated | out.truncated
         infos = self._infos(self._all, stepped=True)
         if self._kpi_names:
             kpis = out.kpis.copy() if self.copy and not batch.lent else out.kpis
