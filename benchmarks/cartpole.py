@@ -195,9 +195,10 @@ def step_block(params, base, state, data, obs, reward, terminated, truncated, ac
 
 
 @njit(error_model="numpy", inline="always")
-def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
-              actions, next_step):  # fmt: skip
+def step_rows(rows, shown, actions, next_step):
     """Move every row one step: the same arithmetic as ``step``, in columns of ``BLOCK`` rows."""
+    params, base, state, data = rows.params, rows.base, rows.state, rows.data
+    obs, reward, terminated, truncated = shown.obs, shown.reward, shown.terminated, shown.truncated
     code = refused(state, actions, next_step)
     if code < 0:
         return code
@@ -219,9 +220,10 @@ def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, tru
 
 
 @njit(error_model="numpy", nogil=True, parallel=True)
-def step_rows_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
-                       actions, next_step):  # fmt: skip
+def step_rows_parallel(rows, shown, actions, next_step):
     """Move every row one step, blocks on threads."""
+    params, base, state, data = rows.params, rows.base, rows.state, rows.data
+    obs, reward, terminated, truncated = shown.obs, shown.reward, shown.terminated, shown.truncated
     code = refused(state, actions, next_step)
     if code < 0:
         return code

@@ -27,6 +27,8 @@ from rlops.envs.loops import (
     STEP,
     STEP_AGENTS,
     STEP_OR_RESET,
+    Rows,
+    Shown,
     verbs,
 )
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
@@ -76,8 +78,8 @@ class Outputs:
     def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype) -> None:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""
         self.arrays = [shared[name] if name in shared else getattr(self, name) for name in ARRAYS]
-        begin = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
-        self._table = np.array(begin + [array.ctypes.data for array in self.arrays], np.uint64)
+        head = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
+        self._table = np.array(head + [array.ctypes.data for array in self.arrays], np.uint64)
         self.address = int(self._table.ctypes.data)
         self._free = [sys.getrefcount(array) for array in self._shown]
 
@@ -194,7 +196,7 @@ class Batch:
         self._shared = {
             "params": self.params, "base": self.base, "state": self.state, "data": self.data,
             "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
-            "rows": np.zeros(self.rows, np.bool_), "bids": np.zeros((self.rows, self._agents), np.int64),
+            "chosen": np.zeros(self.rows, np.bool_), "bids": np.zeros((self.rows, self._agents), np.int64),
         }  # fmt: skip
         self.out, self._other = self._new_side(), self._new_side()
         self._lends = self._lends and self.out.nbytes >= _LENT_BYTES
@@ -226,7 +228,9 @@ class Batch:
         given = ctypes.cast(actions, ctypes.py_object).value if actions else self.actions
         if given.shape != self.actions.shape or given.dtype != self._action_dtype:
             return MALFORMED
-        return int(self._verbs.do(*self.out.arrays, given, verb))
+        arrays = dict(zip(ARRAYS, self.out.arrays, strict=True))
+        rows, shown = (kind(*(arrays[name] for name in kind._fields)) for kind in (Rows, Shown))
+        return int(self._verbs.do(rows, shown, arrays["chosen"], arrays["bids"], given, verb))
 
     def _step_on_threads(self, address: int, actions: int, verb: int) -> int:
         if usable_threads() == 1:  # a fork of the process that chose threads
@@ -236,7 +240,7 @@ class Batch:
             return int(self._verbs.do_parallel(address, actions, verb))
 
     def _for_rows(self, verb: int, rows: np.ndarray) -> None:
-        self._shared["rows"][:] = rows
+        self._shared["chosen"][:] = rows
         self._do(self.out.address, 0, verb)
 
     # -- verbs ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, config, njit, prange, types
@@ -22,17 +22,44 @@ from rlops.envs.compiling import compiled, specialised
 from rlops.envs.contract import Kernel, info_dtype, parameter_dtype, shown_terms, width
 from rlops.envs.draws import episode_key
 
-ARRAYS = (
-    "params", "base", "state", "raw", "data", "obs", "mask", "reward", "terminated", "truncated", "terms", "kpis",
-    "info_bytes",
-    "agent_obs", "agent_mask", "agent_reward", "rows", "bids",
-)  # fmt: skip
-"""The arrays of a batch, in the order of its address table. The table starts with n, len(data), the number of agents
-whose arrays there are, and the address of the dtype object that actions must have."""
+
+class Rows(NamedTuple):
+    """What rows are: the arrays that the verbs move."""
+
+    params: Any
+    base: Any
+    state: Any
+    raw: Any
+    """``state`` as bytes."""
+    data: Any
+
+
+class Shown(NamedTuple):
+    """What rows show: the arrays that the verbs only write."""
+
+    obs: Any
+    mask: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    terms: Any
+    kpis: Any
+    info_bytes: Any
+    agent_obs: Any
+    agent_mask: Any
+    agent_reward: Any
+
+
+ARRAYS = (*Rows._fields, *Shown._fields, "chosen", "bids")
+"""The arrays of a batch, in the order of its address table. The table starts with ``HEAD`` words: n, len(data), the
+number of agents whose arrays there are, and the address of the dtype object that actions must have."""
+
+HEAD = 4
+_CHOSEN = HEAD + len(ARRAYS) - 2
 
 STEP, STEP_OR_RESET, STEP_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(6)
 """The verbs: step and refuse rows that have ended; step and reset those; step from ``bids``; start the next episode of
-``rows`` with their sticky parameters, or with those that they have; write what ``rows`` observe."""
+the ``chosen`` rows with their sticky parameters, or with those that they have; write what the chosen observe."""
 
 ILLEGAL, ENDED, MALFORMED = 1 << 32, 1 << 33, -(1 << 34)
 """What a step returns if nothing was done: ``-ILLEGAL`` or ``-ENDED`` minus the row, or ``MALFORMED`` for actions that
@@ -92,156 +119,143 @@ def none_illegal(actions):
 
 
 @njit
-def begin_episode(params, base, state, raw, data, i, keep):
+def begin_episode(rows, i, keep):
     """Start the next episode of row ``i``; ``keep`` leaves its parameters, else they become the sticky ones."""
-    seed = state[i].seed
-    episode = state[i].episode + 1
-    raw[i, :] = 0
-    state[i].seed = seed
-    state[i].episode = episode
-    state[i].key = episode_key(seed, episode)
+    seed = rows.state[i].seed
+    episode = rows.state[i].episode + 1
+    rows.raw[i, :] = 0
+    rows.state[i].seed = seed
+    rows.state[i].episode = episode
+    rows.state[i].key = episode_key(seed, episode)
     if not keep:
-        params[i] = base[i]
-    row_reset(params[i], state[i], data)
+        rows.params[i] = rows.base[i]
+    row_reset(rows.params[i], rows.state[i], rows.data)
 
 
 @njit
-def show_row(params, state, data, obs, mask, agent_obs, agent_mask, i):
-    """Write what row ``i`` and its agents observe and may do."""
-    row_observe(params[i], state[i], data, obs[i])
-    row_mask(params[i], state[i], data, mask[i])
-    for a in range(agent_obs.shape[1]):
-        row_observe_agent(params[i], state[i], data, a, agent_obs[i, a])
-        row_mask_agent(params[i], state[i], data, a, agent_mask[i, a])
-
-
-@njit
-def write_info(raw, info, i):
+def show_info(raw, info_bytes, i):
     """Copy the fields of ``INFO`` from the state of row ``i``."""
-    for byte in range(info.shape[1]):
-        info[i, byte] = raw[i, INFO_BYTES[byte]]
+    for byte in range(info_bytes.shape[1]):
+        info_bytes[i, byte] = raw[i, INFO_BYTES[byte]]
 
 
 @njit
-def reset_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
-               agent_obs, agent_mask, agent_reward, rows, keep):  # fmt: skip
-    """Start the next episode of every row in ``rows`` and write what it observes."""
-    for i in range(state.shape[0]):
-        if rows[i]:
-            begin_episode(params, base, state, raw, data, i, keep)
-            reward[i] = 0.0
-            terminated[i] = False
-            truncated[i] = False
-            terms[i, :] = 0.0
-            write_info(raw, info, i)
-            show_row(params, state, data, obs, mask, agent_obs, agent_mask, i)
+def show_row(rows, shown, i):
+    """Write what row ``i`` observes and may do, and what ``info`` shows."""
+    row_observe(rows.params[i], rows.state[i], rows.data, shown.obs[i])
+    row_mask(rows.params[i], rows.state[i], rows.data, shown.mask[i])
+    show_info(rows.raw, shown.info_bytes, i)
+
+
+@njit
+def show_agents(rows, shown, i):
+    """Write what the agents of row ``i`` observe and may do."""
+    for a in range(shown.agent_obs.shape[1]):
+        row_observe_agent(rows.params[i], rows.state[i], rows.data, a, shown.agent_obs[i, a])
+        row_mask_agent(rows.params[i], rows.state[i], rows.data, a, shown.agent_mask[i, a])
+
+
+@njit
+def reset_rows(rows, shown, chosen, keep):
+    """Start the next episode of the ``chosen`` rows and write what they observe."""
+    for i in range(rows.state.shape[0]):
+        if chosen[i]:
+            begin_episode(rows, i, keep)
+            shown.reward[i] = 0.0
+            shown.terminated[i] = False
+            shown.truncated[i] = False
+            shown.terms[i, :] = 0.0
+            show_row(rows, shown, i)
+            show_agents(rows, shown, i)
     return 0
 
 
 @njit
-def observe_rows(params, state, raw, data, obs, mask, info, agent_obs, agent_mask, rows):
-    """Write what every row in ``rows`` observes, without moving it."""
-    for i in range(state.shape[0]):
-        if rows[i]:
-            show_row(params, state, data, obs, mask, agent_obs, agent_mask, i)
-            write_info(raw, info, i)
+def observe_rows(rows, shown, chosen):
+    """Write what the ``chosen`` rows observe, without moving them."""
+    for i in range(rows.state.shape[0]):
+        if chosen[i]:
+            show_row(rows, shown, i)
+            show_agents(rows, shown, i)
     return 0
 
 
 @njit
-def advance_row(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, i, action):
+def advance_row(rows, shown, i, action):
     """Step row ``i``, or reset it if it has ended; return 1 if it ends with this step."""
-    s = state[i]
+    s = rows.state[i]
     ended = 0
     total = 0.0
     if s.terminated | s.truncated:
-        begin_episode(params, base, state, raw, data, i, False)
+        begin_episode(rows, i, False)
     else:
         s.terms[:] = 0.0
-        row_step(params[i], s, data, action)
+        row_step(rows.params[i], s, rows.data, action)
         s.steps += 1
         for j in range(s.terms.shape[0]):
             total += s.terms[j]
         ended = int(s.terminated | s.truncated)
         if ended:
-            row_kpis(params[i], s, data, kpis[i])
-    reward[i] = total
-    terminated[i] = s.terminated
-    truncated[i] = s.truncated
-    for j in range(terms.shape[1]):
-        terms[i, j] = s.terms[j]
-    write_info(raw, info, i)
-    row_observe(params[i], s, data, obs[i])
-    row_mask(params[i], s, data, mask[i])
+            row_kpis(rows.params[i], s, rows.data, shown.kpis[i])
+    shown.reward[i] = total
+    shown.terminated[i] = s.terminated
+    shown.truncated[i] = s.truncated
+    for j in range(shown.terms.shape[1]):
+        shown.terms[i, j] = s.terms[j]
+    row_observe(rows.params[i], s, rows.data, shown.obs[i])
+    row_mask(rows.params[i], s, rows.data, shown.mask[i])
+    show_info(rows.raw, shown.info_bytes, i)
     return ended
 
 
 @njit
-def step_rows(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
-              actions, next_step):  # fmt: skip
+def step_rows(rows, shown, actions, next_step):
     """Move every row one step; return how many ended, or a negative code if nothing was done."""
     illegal = first_illegal(actions)
     if illegal >= 0:
         return -ILLEGAL - illegal
     if not next_step:
-        for i in range(state.shape[0]):
-            if state[i].terminated | state[i].truncated:
+        for i in range(rows.state.shape[0]):
+            if rows.state[i].terminated | rows.state[i].truncated:
                 return -ENDED - i
     ended = 0
-    for i in prange(state.shape[0]):
-        ended += advance_row(
-            params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, i, actions[i]
-        )
+    for i in prange(rows.state.shape[0]):
+        ended += advance_row(rows, shown, i, actions[i])
     return ended
 
 
 @njit
-def step_agents_rows(params, state, data, terminated, truncated, kpis, agent_obs, agent_mask, agent_reward, bids):
+def step_agents_rows(rows, shown, bids):
     """Move every row one step from the agents' actions ``bids`` (n, a), which the face has checked."""
-    for i in range(state.shape[0]):
-        s = state[i]
+    for i in range(rows.state.shape[0]):
+        s = rows.state[i]
         s.terms[:] = 0.0
-        row_step_agents(params[i], s, data, bids[i], agent_reward[i])
+        row_step_agents(rows.params[i], s, rows.data, bids[i], shown.agent_reward[i])
         s.steps += 1
         if s.terminated | s.truncated:
-            row_kpis(params[i], s, data, kpis[i])
-        terminated[i] = s.terminated
-        truncated[i] = s.truncated
-        for a in range(agent_obs.shape[1]):
-            row_observe_agent(params[i], s, data, a, agent_obs[i, a])
-            row_mask_agent(params[i], s, data, a, agent_mask[i, a])
+            row_kpis(rows.params[i], s, rows.data, shown.kpis[i])
+        shown.terminated[i] = s.terminated
+        shown.truncated[i] = s.truncated
+        show_agents(rows, shown, i)
     return 0
 
 
 @njit
-def do(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
-       agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
+def do(rows, shown, chosen, bids, actions, verb):
     """Do one of the verbs. They are compiled together, because most of what they call is the same."""
     if verb <= STEP_OR_RESET:
-        return STEP_ROWS(
-            params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, actions,
-            verb == STEP_OR_RESET,
-        )  # fmt: skip
+        return STEP_ROWS(rows, shown, actions, verb == STEP_OR_RESET)
     if verb == STEP_AGENTS:
-        return step_agents_rows(
-            params, state, data, terminated, truncated, kpis, agent_obs, agent_mask, agent_reward, bids
-        )
+        return step_agents_rows(rows, shown, bids)
     if verb == OBSERVE:
-        return observe_rows(params, state, raw, data, obs, mask, info, agent_obs, agent_mask, rows)
-    return reset_rows(
-        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
-        agent_obs, agent_mask, agent_reward, rows, verb == RESET_KEEPING,
-    )  # fmt: skip
+        return observe_rows(rows, shown, chosen)
+    return reset_rows(rows, shown, chosen, verb == RESET_KEEPING)
 
 
 @njit
-def do_parallel(params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info,
-                agent_obs, agent_mask, agent_reward, rows, bids, actions, verb):  # fmt: skip
+def do_parallel(rows, shown, chosen, bids, actions, verb):
     """Step on threads: ``STEP_ROWS`` is compiled with its ``prange`` in parallel."""
-    return STEP_ROWS(
-        params, base, state, raw, data, obs, mask, reward, terminated, truncated, terms, kpis, info, actions,
-        verb == STEP_OR_RESET,
-    )  # fmt: skip
+    return STEP_ROWS(rows, shown, actions, verb == STEP_OR_RESET)
 
 
 @intrinsic
@@ -284,19 +298,21 @@ def do_at(address, actions, verb):
 
     ``actions`` is the ``id`` of the array of actions, or 0 for a verb that needs none.
     """
-    table = carray(pointer_at(np.uint64(address)), (22,), np.uint64)
+    table = carray(pointer_at(np.uint64(address)), (HEAD + len(ARRAYS),), np.uint64)
     n, agents = np.int64(table[0]), np.int64(table[2])
-    chosen = np.uint64(0)
+    at = np.uint64(0)
     if verb <= STEP_OR_RESET:
-        chosen = data_address(actions, n, table[3])
-        if chosen == 0:
+        at = data_address(actions, n, table[3])
+        if at == 0:
             return MALFORMED
-    return DO(
+    rows = Rows(
         carray(pointer_at(table[4]), (n,), PARAMS),
         carray(pointer_at(table[5]), (n,), PARAMS),
         carray(pointer_at(table[6]), (n,), STATE),
         carray(pointer_at(table[7]), (n, STATE_BYTES), np.uint8),
         carray(pointer_at(table[8]), (np.int64(table[1]),), DATA),
+    )
+    shown = Shown(
         carray(pointer_at(table[9]), (n, COLUMNS), np.float32),
         carray(pointer_at(table[10]), (n, MASKED), np.int8),
         carray(pointer_at(table[11]), (n,), np.float64),
@@ -308,9 +324,13 @@ def do_at(address, actions, verb):
         carray(pointer_at(table[17]), (n, agents, AGENT_COLUMNS), np.float32),
         carray(pointer_at(table[18]), (n, agents, AGENT_ACTIONS), np.int8),
         carray(pointer_at(table[19]), (n, agents), np.float64),
-        carray(pointer_at(table[20]), (n,), np.bool_),
-        carray(pointer_at(table[21]), (n, agents), np.int64),
-        carray(pointer_at(chosen), ACTIONS_SHAPE(n), ACTIONS_DTYPE),
+    )
+    return DO(
+        rows,
+        shown,
+        carray(pointer_at(table[_CHOSEN]), (n,), np.bool_),
+        carray(pointer_at(table[_CHOSEN + 1]), (n, agents), np.int64),
+        carray(pointer_at(at), ACTIONS_SHAPE(n), ACTIONS_DTYPE),
         verb,
     )
 
@@ -353,7 +373,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     """Return a kernel's compiled verbs; compilation happens at their first call.
 
     ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, see :func:`do_at`; or, when
-    compilation is disabled, the arrays in the order of :data:`ARRAYS`, the array of actions and the verb.
+    compilation is disabled, the arguments of :func:`do`.
     ``context`` takes ``(params, state, data, out)``.
     """
     interpreted = bool(config.DISABLE_JIT)
@@ -408,7 +428,8 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     layout["first_illegal"] = inner(first_illegal if discrete else none_illegal)
     layout["ACTIONS_SHAPE"] = inner(shape_of_discrete if discrete else shape_of_vectors)
     for function in (
-        write_info, begin_episode, advance_row, show_row, reset_rows, observe_rows, step_agents_rows, data_address,
+        show_info, begin_episode, show_row, show_agents, advance_row, reset_rows, observe_rows, step_agents_rows,
+        data_address,
     ):  # fmt: skip
         layout[getattr(function, "py_func", function).__name__] = inner(function)
     layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows, inline=True)
