@@ -49,6 +49,7 @@ bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet ma
 	$(BIN)/python -m benchmarks.dispatch
 	$(BIN)/python -m benchmarks.kernel_c
 	$(BIN)/python -m benchmarks.ppo
+	$(BIN)/python -m benchmarks.randomization
 	$(BIN)/python -m benchmarks.startup
 
 $(BENCH)/.ready: benchmarks/requirements.txt benchmarks/install_pufferlib.sh

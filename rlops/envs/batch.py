@@ -31,6 +31,7 @@ from rlops.envs.loops import (
     Shown,
     verbs,
 )
+from rlops.envs.sampling import EPISODE, TERM
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
 _PARALLEL_ROWS = 256
@@ -79,6 +80,7 @@ class Outputs:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""
         self.arrays = [shared[name] if name in shared else getattr(self, name) for name in ARRAYS]
         head = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
+        head += [len(shared["plan"]), len(shared["plan_values"])]
         self._table = np.array(head + [array.ctypes.data for array in self.arrays], np.uint64)
         self.address = int(self._table.ctypes.data)
         self._free = [sys.getrefcount(array) for array in self._shown]
@@ -104,6 +106,11 @@ class Outputs:
         """Take over what ``other`` shows."""
         for name in self.NAMES:
             np.copyto(getattr(self, name), getattr(other, name))
+
+
+def _as_numbers(records: np.ndarray) -> np.ndarray:
+    """Return parameter records, whose fields all have eight bytes, read as float64, ``(n, k)``."""
+    return records.view(np.ndarray).view(np.float64).reshape(len(records), -1)
 
 
 class Batch:
@@ -164,6 +171,7 @@ class Batch:
         self.state = self._records(self.kernel.STATE, self.rows)
         self.data = self._records(getattr(self.kernel, "DATA", NO_DATA), 0)
         self.started = np.zeros(self.rows, np.bool_)
+        self._plan = {"plan": self._records(TERM, 0), "plan_values": np.zeros(0)}
         self._lends, self._agents = lends, len(getattr(self.kernel, "AGENTS", ())) if agents else 0
         self._every_row = np.ones(self.rows, np.bool_)
         self._bind()
@@ -195,6 +203,7 @@ class Batch:
         self.actions = np.zeros(shape, self._action_dtype)
         self._shared = {
             "params": self.params, "base": self.base, "state": self.state, "data": self.data,
+            "numbers": _as_numbers(self.params), "usual": _as_numbers(self.base), **self._plan,
             "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
             "chosen": np.zeros(self.rows, np.bool_), "bids": np.zeros((self.rows, self._agents), np.int64),
         }  # fmt: skip
@@ -245,16 +254,29 @@ class Batch:
 
     # -- verbs ---------------------------------------------------------------------------------------------
 
-    def reset(self, rows: np.ndarray | None = None, keep_params: bool = False) -> None:
+    def reset(self, rows: np.ndarray | None = None, override: Mapping[str, Any] | None = None) -> None:
         """Start the next episode of ``rows`` (n,) bool (default: all), other rows keep what they show.
 
-        The episode's key comes from ``state["seed"]`` and the episode number; :meth:`seed` sets both.
+        The episode's key comes from ``state["seed"]`` and the episode number; :meth:`seed` sets both. ``override`` are
+        parameters for this episode only; the others are the sticky ones, or what a plan draws.
         """
         if rows is None:
             rows = self._every_row
+        if override is not None:
+            self._override(rows, override)
         self._turn(rows)
-        self._for_rows(RESET_KEEPING if keep_params else RESET, rows)
+        self._for_rows(RESET if override is None else RESET_KEEPING, rows)
         self.started |= rows
+
+    def _override(self, rows: np.ndarray, values: Mapping[str, Any]) -> None:
+        """Write the parameters that the next episode of ``rows`` begins with, ``values`` among them."""
+        checked = self.check_override(values, rows)
+        self.params[rows] = self.base[rows]
+        if len(self._plan["plan"]):
+            names = ("plan", "plan_values", "numbers", "usual", "state")
+            self._verbs.draw_next(*(self._shared[name] for name in names), rows)
+        for name in values:
+            self.params[name][rows] = checked[name]
 
     def observe(self, rows: np.ndarray | None = None) -> None:
         """Write what ``rows`` observe now, for example after their state was loaded."""
@@ -345,11 +367,23 @@ class Batch:
         self.state["seed"][rows] = np.array([seed & (2**64 - 1) for seed in seeds], np.uint64)
         self.state["episode"][rows] = -1
 
-    def override_params(self, values: Mapping[str, Any], rows: np.ndarray) -> None:
-        """Write parameters for the next episode of ``rows`` (n,) bool only; call ``reset(rows, keep_params=True)``."""
-        changed = self.base[rows]
-        write_parameters(changed, self.kernel.PARAMETERS, values, self.id)
-        self.params[rows] = changed
+    def check_override(self, values: Mapping[str, Any], rows: np.ndarray) -> np.ndarray:
+        """Return the records ``(m,)`` of ``rows`` (n,) bool with ``values``, which an episode can be given.
+
+        Raises:
+            UnknownName: If there is no such parameter.
+            InvalidValue: If a value is outside its hard bounds, or the parameter is drawn again within an episode.
+        """
+        checked: np.ndarray = self.base[rows]
+        write_parameters(checked, self.kernel.PARAMETERS, values, self.id)
+        for term in self._plan["plan"]:
+            name = self.kernel.PARAMETERS[int(term["parameter"])].name
+            if name in values and term["per"] != EPISODE:
+                raise InvalidValue(
+                    f"{self.id}: parameter {name} must not be overridden, as it is drawn again within an episode. "
+                    "Leave it out of options['params'], or randomize it per episode."
+                )
+        return checked
 
     def set_params(self, values: Mapping[str, Any], rows: np.ndarray | None = None) -> None:
         """Change the sticky parameters of ``rows`` (n,) bool (default: all) from their next episode on."""
@@ -367,8 +401,23 @@ class Batch:
         if numba.config.DISABLE_JIT:
             self.data = self.data.view(np.recarray)
         self._shared["data"] = self.data
+        self._locate()
+
+    def _locate(self) -> None:
+        """Write the address tables again, after shared arrays have been replaced."""
         for side in (*self._sides, *([self._kept] if self._kept else [])):
             side.locate(self._shared, self._action_dtype)
+
+    def set_plan(self, plan: np.ndarray, values: np.ndarray) -> None:
+        """Let every row draw parameters from its next episode on (:mod:`rlops.envs.sampling`); empty arrays end it.
+
+        The arrays are used as they are: from what is written into them later the next episode draws.
+        """
+        if hasattr(self.kernel, "step_rows"):
+            raise InvalidValue(f"{self.id} has a loop over rows of its own, which draws no parameters.")
+        self._plan = {"plan": plan.view(np.recarray) if numba.config.DISABLE_JIT else plan, "plan_values": values}
+        self._shared |= self._plan
+        self._locate()
 
     @property
     def row_dtype(self) -> np.dtype:
@@ -416,7 +465,7 @@ class Batch:
     def __getstate__(self) -> dict[str, Any]:
         names = (
             "family", "number", "variant", "rows", "id", "threads", "base", "params", "state", "data", "started",
-            "_lends", "_agents",
+            "_plan", "_lends", "_agents",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {
             "shown": {name: getattr(self.out, name) for name in Outputs.NAMES}

@@ -85,6 +85,7 @@ class _Face:
         self._context_columns = getattr(kernel, "CONTEXT", ()) if expose_context else ()
         self._expose_context = expose_context
         self._ready = False
+        self._drawn: tuple[str, ...] = ()
         self.render_mode = render_mode
         self.metadata = {
             "render_modes": modes,
@@ -145,6 +146,21 @@ class _Face:
         """
         self._batch.set_params(params, self._rows(ids))
 
+    def draw_parameters(self, terms: np.ndarray, values: np.ndarray, names: Sequence[str], shown: bool = True) -> None:
+        """Let episodes draw parameters from now on; use :func:`rlops.randomization.randomize`, which writes the plan.
+
+        Args:
+            terms: Records of a plan (:mod:`rlops.envs.sampling`); none end the randomization.
+            values: The numbers that they look up.
+            names: The parameters that are drawn.
+            shown: Whether ``info["params"]`` shows what was drawn, where an episode begins and where it ends.
+        """
+        self._batch.set_plan(terms, values)
+        self._drawn = tuple(names) if shown else ()
+
+    def _drawn_values(self) -> dict[str, float]:
+        return {name: self._batch.params[name][0].item() for name in self._drawn}
+
     def save_state(self, ids: Any = slice(None)) -> np.ndarray:
         """Return a copy of the rows ``ids`` as records: parameters and state, all that an episode is."""
         return self._batch.save(ids)
@@ -174,10 +190,12 @@ class _Face:
         rows[ids] = True
         return rows
 
-    def _apply_reset_options(self, options: Mapping[str, Any] | None, rows: np.ndarray, known: list[str]) -> bool:
-        """Apply ``options`` to ``rows`` and return whether their parameters are overridden for one episode."""
+    def _taken_reset_options(
+        self, options: Mapping[str, Any] | None, rows: np.ndarray, known: list[str]
+    ) -> Mapping[str, Any] | None:
+        """Check ``options``, share their data, and return the parameters that are overridden for one episode."""
         if not options:
-            return False
+            return None
         if not isinstance(options, Mapping):
             raise InvalidValue(f"{self._batch.id}: options must be a dict or None, got {type(options).__name__}.")
         known = [*known, "params", *([self._data_option] if self._data_option else [])]
@@ -187,13 +205,13 @@ class _Face:
         if self._data_option and self._data_option in options:
             self._batch.set_data(options[self._data_option])
         if options.get("params") is None:
-            return False
+            return None
         if not isinstance(options["params"], Mapping):
             raise InvalidValue(
                 f"{self._batch.id}: options['params'] must be a dict of parameter values, got {options['params']!r}."
             )
-        self._batch.override_params(options["params"], rows)
-        return True
+        self._batch.check_override(options["params"], rows)
+        return options["params"]
 
     def _require_ready(self) -> None:
         if not self._ready:
@@ -266,12 +284,12 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
         """
         super().reset(seed=seed)
         row = np.ones(1, np.bool_)
-        keep = self._apply_reset_options(options, row, [])
+        override = self._taken_reset_options(options, row, [])
         if seed is not None:
             self._batch.seed(np.array([0]), [seed])
         elif not self._batch.started[0]:
             self._batch.seed(np.array([0]), [int(self.np_random.integers(2**63))])
-        self._batch.reset(row, keep)
+        self._batch.reset(row, override)
         self._begin()
         return self._batch.out.obs[0].copy(), self._info(stepped=False)
 
@@ -290,6 +308,8 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
         info = self._info(stepped=True)
         if ended and self._kpi_names:
             info["kpis"] = dict(zip(self._kpi_names, out.kpis[0].tolist(), strict=True))
+        if ended and self._drawn:
+            info["params"] = self._drawn_values()
         return out.obs[0].copy(), float(out.reward[0]), bool(out.terminated[0]), bool(out.truncated[0]), info
 
     def _write_action(self, action: Any) -> None:
@@ -322,6 +342,8 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
             info[name] = state[name][0].item()
         if self._context_columns:
             info["context"] = _named(self._context_columns, self._batch.context()[0])
+        if not stepped and self._drawn:
+            info["params"] = self._drawn_values()
         return info
 
     def render(self) -> np.ndarray:
@@ -398,6 +420,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         self._fast = False
         self._informed = bool(self._masked or self._terms or self._info_fields or self._context_columns)
         self._bare = not (self._informed or self._same_step or self._kpi_names)
+        self._beginning: np.ndarray | None = None
         self._all = np.ones(self.num_envs, np.bool_)
         self._all.setflags(write=False)
 
@@ -418,7 +441,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         super().reset(seed=seed if isinstance(seed, int) else None)
         rows = self._reset_mask(options)
         seeds = self._seeds(seed)
-        keep = self._apply_reset_options(options, rows, ["reset_mask"])
+        override = self._taken_reset_options(options, rows, ["reset_mask"])
         batch = self._batch
         given = [i for i, s in enumerate(seeds) if s is not None and rows[i]]
         fresh = [i for i in range(self.num_envs) if rows[i] and seeds[i] is None and not batch.started[i]]
@@ -427,9 +450,11 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             batch.seed(np.array(fresh), drawn)
         if given:
             batch.seed(np.array(given), [int(seeds[i]) for i in given])  # type: ignore[arg-type]
-        batch.reset(rows, keep)
+        batch.reset(rows, override)
         self._begin()
         infos = self._infos(rows, stepped=False)
+        if self._drawn:
+            self._tell_params(infos, rows)
         return batch.out.obs.copy() if self.copy and not batch.lent else batch.out.obs, infos
 
     def _begin(self) -> None:
@@ -509,14 +534,21 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
     def _stepped(self, ended: int) -> dict[str, Any]:
         """Return the infos of a step in which ``ended`` rows ended; with SAME_STEP begin their next episode."""
         batch, out = self._batch, self._batch.out
+        began, self._beginning = self._beginning, None
         if not ended:
-            return self._infos(self._all, stepped=True)
+            infos = self._infos(self._all, stepped=True)
+            if began is not None:
+                self._tell_params(infos, began)
+            return infos
         rows = out.ended if self._kpi_names else out.terminated | out.truncated
         infos = self._infos(self._all, stepped=True)
         if self._kpi_names:
             kpis = out.kpis.copy() if self.copy and not batch.lent else out.kpis
             infos["kpis"] = _columns(self._kpi_names, kpis, rows)
             infos["_kpis"] = rows
+        if self._drawn:
+            self._tell_params(infos, rows if began is None else rows | began)
+            self._beginning = rows if self._next_step else None
         if not self._same_step:
             return infos
         terminated, truncated, reward = out.terminated.copy(), out.truncated.copy(), out.reward.copy()
@@ -527,7 +559,22 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         batch.restart(rows)
         out.terminated[:], out.truncated[:], out.reward[:] = terminated, truncated, reward
         infos = self._infos(self._all, stepped=True, began=rows)
+        if self._drawn:
+            self._tell_params(infos, rows)
         return infos | {"final_obs": final_obs, "_final_obs": rows, "final_info": final_info, "_final_info": rows}
+
+    def _tell_params(self, infos: dict[str, Any], rows: np.ndarray) -> None:
+        """Write the drawn parameters of ``rows``, which begin or end an episode, into ``infos``; 0 elsewhere."""
+        values = np.zeros((self.num_envs, len(self._drawn)))
+        for column, name in enumerate(self._drawn):
+            values[rows, column] = self._batch.params[name][rows]
+        infos["params"] = _columns(self._drawn, values, rows)
+        infos["_params"] = rows
+
+    def draw_parameters(self, terms: np.ndarray, values: np.ndarray, names: Sequence[str], shown: bool = True) -> None:
+        """See :meth:`Env.draw_parameters`."""
+        super().draw_parameters(terms, values, names, shown)
+        self._bare = self._bare and not self._drawn
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(n, m)`` bool; the name that sb3-contrib looks for."""
@@ -611,12 +658,12 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
 
         The option ``options`` means nothing: PettingZoo's own API test passes it.
         """
-        keep = self._apply_reset_options(options, np.ones(1, np.bool_), ["options"])
+        override = self._taken_reset_options(options, np.ones(1, np.bool_), ["options"])
         if seed is not None:
             self._batch.seed(np.array([0]), [seed])
         elif not self._batch.started[0]:
             self._batch.seed(np.array([0]), [int(self._entropy.integers(2**63))])
-        self._batch.reset(None, keep)
+        self._batch.reset(None, override)
         self._begin()
         self.agents = self.possible_agents[:]
         return self._observations(), self._infos(stepped=False)
@@ -679,6 +726,8 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
             shared[name] = state[name][0].item()
         if self._context_columns:
             shared["context"] = _named(self._context_columns, self._batch.context()[0])
+        if self._drawn and (not stepped or out.terminated[0] or out.truncated[0]):
+            shared["params"] = self._drawn_values()
         return {
             agent: {
                 "action_mask": out.agent_mask[0, a].copy(),

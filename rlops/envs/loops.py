@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from rlops.envs.compiling import compiled, specialised
 from rlops.envs.contract import Kernel, info_dtype, parameter_dtype, shown_terms, width
 from rlops.envs.draws import episode_key
+from rlops.envs.sampling import TERM, changes_within, draw_next, draw_parameters
 
 
 class Rows(NamedTuple):
@@ -28,6 +29,12 @@ class Rows(NamedTuple):
 
     params: Any
     base: Any
+    numbers: Any
+    """``params`` read as float64, ``(n, k)``."""
+    usual: Any
+    """``base`` read as float64."""
+    plan: Any
+    plan_values: Any
     state: Any
     raw: Any
     """``state`` as bytes."""
@@ -52,10 +59,12 @@ class Shown(NamedTuple):
 
 ARRAYS = (*Rows._fields, *Shown._fields, "chosen", "bids")
 """The arrays of a batch, in the order of its address table. The table starts with ``HEAD`` words: n, len(data), the
-number of agents whose arrays there are, and the address of the dtype object that actions must have."""
+number of agents whose arrays there are, the address of the dtype object that actions must have, len(plan) and
+len(plan_values)."""
 
-HEAD = 4
-_CHOSEN = HEAD + len(ARRAYS) - 2
+HEAD = 6
+_SHOWN = HEAD + len(Rows._fields)
+_CHOSEN = _SHOWN + len(Shown._fields)
 
 STEP, STEP_OR_RESET, STEP_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(6)
 """The verbs: step and refuse rows that have ended; step and reset those; step from ``bids``; start the next episode of
@@ -67,7 +76,7 @@ are no array of the right type and shape. Anything else is the number of rows th
 
 # Replaced by `verbs`; the values here only let the templates be read, linted and typed as a module.
 STATE = PARAMS = DATA = np.dtype([("terms", "f8", (1,))])
-COLUMNS = ACTIONS = AGENT_COLUMNS = AGENT_ACTIONS = 0
+COLUMNS = PARAMETERS = ACTIONS = AGENT_COLUMNS = AGENT_ACTIONS = 0
 
 
 @njit
@@ -129,7 +138,18 @@ def begin_episode(rows, i, keep):
     rows.state[i].key = episode_key(seed, episode)
     if not keep:
         rows.params[i] = rows.base[i]
+        if len(rows.plan) > 0:
+            draw_parameters(
+                rows.plan, rows.plan_values, rows.numbers[i], rows.usual[i], rows.state[i].key, seed, episode, 0
+            )
     row_reset(rows.params[i], rows.state[i], rows.data)
+
+
+@njit
+def change_parameters(rows, i):
+    """Draw the parameters of row ``i`` that change within an episode."""
+    s = rows.state[i]
+    draw_parameters(rows.plan, rows.plan_values, rows.numbers[i], rows.usual[i], s.key, s.seed, s.episode, s.steps)
 
 
 @njit
@@ -189,6 +209,8 @@ def advance_row(rows, shown, i, action):
     if s.terminated | s.truncated:
         begin_episode(rows, i, False)
     else:
+        if s.steps > 0 and changes_within(rows.plan_values):
+            change_parameters(rows, i)
         s.terms[:] = 0.0
         row_step(rows.params[i], s, rows.data, action)
         s.steps += 1
@@ -229,6 +251,8 @@ def step_agents_rows(rows, shown, bids):
     """Move every row one step from the agents' actions ``bids`` (n, a), which the face has checked."""
     for i in range(rows.state.shape[0]):
         s = rows.state[i]
+        if s.steps > 0 and changes_within(rows.plan_values):
+            change_parameters(rows, i)
         s.terms[:] = 0.0
         row_step_agents(rows.params[i], s, rows.data, bids[i], shown.agent_reward[i])
         s.steps += 1
@@ -306,24 +330,28 @@ def do_at(address, actions, verb):
         if at == 0:
             return MALFORMED
     rows = Rows(
-        carray(pointer_at(table[4]), (n,), PARAMS),
-        carray(pointer_at(table[5]), (n,), PARAMS),
-        carray(pointer_at(table[6]), (n,), STATE),
-        carray(pointer_at(table[7]), (n, STATE_BYTES), np.uint8),
-        carray(pointer_at(table[8]), (np.int64(table[1]),), DATA),
+        carray(pointer_at(table[HEAD]), (n,), PARAMS),
+        carray(pointer_at(table[HEAD + 1]), (n,), PARAMS),
+        carray(pointer_at(table[HEAD + 2]), (n, PARAMETERS), np.float64),
+        carray(pointer_at(table[HEAD + 3]), (n, PARAMETERS), np.float64),
+        carray(pointer_at(table[HEAD + 4]), (np.int64(table[4]),), TERM),
+        carray(pointer_at(table[HEAD + 5]), (np.int64(table[5]),), np.float64),
+        carray(pointer_at(table[HEAD + 6]), (n,), STATE),
+        carray(pointer_at(table[HEAD + 7]), (n, STATE_BYTES), np.uint8),
+        carray(pointer_at(table[HEAD + 8]), (np.int64(table[1]),), DATA),
     )
     shown = Shown(
-        carray(pointer_at(table[9]), (n, COLUMNS), np.float32),
-        carray(pointer_at(table[10]), (n, MASKED), np.int8),
-        carray(pointer_at(table[11]), (n,), np.float64),
-        carray(pointer_at(table[12]), (n,), np.bool_),
-        carray(pointer_at(table[13]), (n,), np.bool_),
-        carray(pointer_at(table[14]), (n, TERMS), np.float64),
-        carray(pointer_at(table[15]), (n, FIGURES), np.float64),
-        carray(pointer_at(table[16]), (n, len(INFO_BYTES)), np.uint8),
-        carray(pointer_at(table[17]), (n, agents, AGENT_COLUMNS), np.float32),
-        carray(pointer_at(table[18]), (n, agents, AGENT_ACTIONS), np.int8),
-        carray(pointer_at(table[19]), (n, agents), np.float64),
+        carray(pointer_at(table[_SHOWN]), (n, COLUMNS), np.float32),
+        carray(pointer_at(table[_SHOWN + 1]), (n, MASKED), np.int8),
+        carray(pointer_at(table[_SHOWN + 2]), (n,), np.float64),
+        carray(pointer_at(table[_SHOWN + 3]), (n,), np.bool_),
+        carray(pointer_at(table[_SHOWN + 4]), (n,), np.bool_),
+        carray(pointer_at(table[_SHOWN + 5]), (n, TERMS), np.float64),
+        carray(pointer_at(table[_SHOWN + 6]), (n, FIGURES), np.float64),
+        carray(pointer_at(table[_SHOWN + 7]), (n, len(INFO_BYTES)), np.uint8),
+        carray(pointer_at(table[_SHOWN + 8]), (n, agents, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[_SHOWN + 9]), (n, agents, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[_SHOWN + 10]), (n, agents), np.float64),
     )
     return DO(
         rows,
@@ -374,7 +402,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
 
     ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, see :func:`do_at`; or, when
     compilation is disabled, the arguments of :func:`do`.
-    ``context`` takes ``(params, state, data, out)``.
+    ``context`` takes ``(params, state, data, out)``, ``draw_next`` what :func:`~rlops.envs.sampling.draw_next` takes.
     """
     interpreted = bool(config.DISABLE_JIT)
     name = str(kernel.__name__)  # type: ignore[attr-defined]
@@ -387,6 +415,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     layout: dict[str, Any] = {
         "STATE": kernel.STATE,
         "PARAMS": parameter_dtype(kernel.PARAMETERS),
+        "PARAMETERS": len(kernel.PARAMETERS),
         "DATA": has("DATA", NO_DATA),
         "COLUMNS": width(kernel.OBSERVATION),
         "MASKED": kernel.ACTION if hasattr(kernel, "mask") else 0,
@@ -428,16 +457,23 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     layout["first_illegal"] = inner(first_illegal if discrete else none_illegal)
     layout["ACTIONS_SHAPE"] = inner(shape_of_discrete if discrete else shape_of_vectors)
     for function in (
-        show_info, begin_episode, show_row, show_agents, advance_row, reset_rows, observe_rows, step_agents_rows,
-        data_address,
+        change_parameters, show_info, begin_episode, show_row, show_agents, advance_row, reset_rows, observe_rows,
+        step_agents_rows, data_address,
     ):  # fmt: skip
-        layout[getattr(function, "py_func", function).__name__] = inner(function)
+        name_of = getattr(function, "py_func", function).__name__
+        layout[name_of] = inner(function, inline=name_of == "advance_row")
     layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows, inline=True)
     do_serial = outer(do)
     layout["STEP_ROWS"] = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
 
+    next_parameters = specialised(draw_next, f"{label}_draw_next")
     context = specialised(getattr(context_rows, "py_func", context_rows), f"{label}_context", **layout)
-    return SimpleNamespace(do=do_serial, do_parallel=outer(do_parallel), context=compiled(context, sources=name))
+    return SimpleNamespace(
+        do=do_serial,
+        do_parallel=outer(do_parallel),
+        context=compiled(context, sources=name),
+        draw_next=compiled(next_parameters, sources=name),
+    )
 
 
 NO_DATA = np.dtype([("unused", "u1")])

@@ -1,0 +1,48 @@
+"""Domain randomization: declared in YAML, checked against the environment, drawn in its compiled reset.
+
+::
+
+    import gymnasium, rlops
+    from rlops.randomization import randomize
+
+    envs = gymnasium.make_vec("rlops/Dispatch-v2", num_envs=64)
+    randomize(envs, {"env": "rlops/Dispatch-v2",
+                     "params": {"base_speed_kmh": {"dist": "uniform", "low": 26, "high": 38, "unit": "km/h"}}})
+
+The same (seed, episode) draws the same parameters in every face, for any number of rows and any order of terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rlops.errors import InvalidValue
+from rlops.randomization.plan import Plan, plan_of
+from rlops.randomization.spec import Randomization, read
+
+__all__ = ["Plan", "Randomization", "plan_of", "randomize", "read"]
+
+AnyEnv = TypeVar("AnyEnv")
+
+
+def randomize(env: AnyEnv, spec: Randomization | Mapping[str, Any] | str | Path) -> AnyEnv:
+    """Let every episode of ``env`` that begins from now on draw its parameters, and return ``env``.
+
+    Args:
+        env: A single, vector or parallel environment of rlops, wrapped or not.
+        spec: A specification, or the path of its YAML or JSON file (:mod:`rlops.randomization.spec`).
+
+    Raises:
+        InvalidValue, InvalidFile, UnknownName: If ``env`` is not of rlops, or the specification does not fit it.
+    """
+    face: Any = getattr(env, "unwrapped", env)
+    if not hasattr(face, "draw_parameters"):
+        got = type(face).__name__
+        raise InvalidValue(f"randomize needs an environment of rlops, got {got}. Make it by its rlops id.")
+    checked = read(spec)
+    id = f"rlops/{face.family.name}-v{face.version}"
+    plan = plan_of(checked, id, face.kernel.PARAMETERS, face.family.nominal(face.version)[0])
+    face.draw_parameters(plan.terms, plan.values, plan.names, checked.expose.info)
+    return env
