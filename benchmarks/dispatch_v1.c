@@ -818,13 +818,13 @@ static void kpis(const Params *p, const State *s, double *restrict out) {
 /* Step every row as the compiled loop of the package does with NEXT_STEP autoreset; takes its table of addresses. */
 i64 step_rows(const u64 *table, const i64 *actions) {
     i64 n = (i64)table[0], ended = 0;
-    Params *params = (Params *)table[4], *base = (Params *)table[5];
-    State *state = (State *)table[6];
-    float *obs = (float *)table[9];
-    int8_t *masks = (int8_t *)table[10];
-    double *reward = (double *)table[11];
-    uint8_t *terminated = (uint8_t *)table[12], *truncated = (uint8_t *)table[13];
-    double *terms = (double *)table[14], *figures = (double *)table[15];
+    Params *params = (Params *)table[TABLE_PARAMS], *base = (Params *)table[TABLE_BASE];
+    State *state = (State *)table[TABLE_STATE];
+    float *obs = (float *)table[TABLE_OBS];
+    int8_t *masks = (int8_t *)table[TABLE_MASK];
+    double *reward = (double *)table[TABLE_REWARD];
+    uint8_t *terminated = (uint8_t *)table[TABLE_TERMINATED], *truncated = (uint8_t *)table[TABLE_TRUNCATED];
+    double *terms = (double *)table[TABLE_TERMS], *figures = (double *)table[TABLE_KPIS];
     for (i64 i = 0; i < n; i++)
         if (actions[i] < 0 || actions[i] >= ACTION) return -((i64)1 << 32) - i;
     for (i64 i = 0; i < n; i++) {

@@ -26,7 +26,7 @@ from rlops.envs.batch import Batch
 from rlops.envs.contract import parameter_dtype
 from rlops.envs.dispatch import DISPATCH, city
 from rlops.envs.dispatch import kernel_v1 as kernel
-from rlops.envs.loops import STEP_OR_RESET
+from rlops.envs.loops import ARRAYS, HEAD, STEP_OR_RESET
 
 ROWS = (64, 1024)
 CHECKED_ROWS, CHECKED_STEPS = 16, 6000
@@ -91,6 +91,7 @@ def header() -> str:
     for module, names in INTEGERS.items():
         lines += [f"#define {name.lstrip('_')} {int(getattr(module, name))}" for name in names.split()]
     lines += [f"#define WHEELCHAIR_STREAM {city.WHEELCHAIR}", f"#define FIGURES {len(kernel.KPIS)}"]
+    lines += [f"#define TABLE_{name.upper()} {HEAD + at}" for at, name in enumerate(ARRAYS)]
     for module, names in NUMBERS.items():
         lines += [f"#define {name.lstrip('_')} {float(getattr(module, name)).hex()}" for name in names.split()]
     for module, names in TABLES.items():
