@@ -460,10 +460,13 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         change_parameters, show_info, begin_episode, show_row, show_agents, advance_row, reset_rows, observe_rows,
         step_agents_rows, data_address,
     ):  # fmt: skip
-        inline = function is advance_row  # to pass its arrays for every row costs a sixth of v1's step
-        layout[getattr(function, "py_func", function).__name__] = inner(function, inline=inline)
+        layout[getattr(function, "py_func", function).__name__] = inner(function)
+    # To pass its arrays for every row costs a sixth of v1's step. Within prange it must stay a call: there Numba would
+    # take the sums of a row for sums over all rows.
+    called, layout["advance_row"] = layout["advance_row"], inner(advance_row, inline=True)
     layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows, inline=True)
     do_serial = outer(do)
+    layout["advance_row"] = called
     layout["STEP_ROWS"] = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
 
     next_parameters = specialised(draw_next, f"{label}_draw_next")
