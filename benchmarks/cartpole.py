@@ -8,11 +8,10 @@ instructions; each row function remains the scalar truth that a test compares it
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from rlops.envs.contract import Column, Family, Parameter, Version, state_dtype
 from rlops.envs.draws import bits, episode_key
-from rlops.envs.loops import ENDED, ILLEGAL
 
 PARAMETERS = (Parameter("max_steps", "-", 500, 1, 10_000, "physical", "Gymnasium CartPole-v1", integer=True),)
 REWARD_TERMS = ("upright",)
@@ -105,23 +104,6 @@ def begin_again(params, base, state, i):
 
 
 @njit(error_model="numpy")
-def refused(state, actions, next_step):
-    """Return the code of the first row that cannot be stepped, or 0."""
-    illegal = 0
-    for i in range(actions.shape[0]):
-        illegal += (actions[i] < 0) | (actions[i] > 1)
-    if illegal:
-        for i in range(actions.shape[0]):
-            if (actions[i] < 0) | (actions[i] > 1):
-                return -ILLEGAL - i
-    if not next_step:
-        for i in range(state.shape[0]):
-            if state[i].terminated | state[i].truncated:
-                return -ENDED - i
-    return 0
-
-
-@njit(error_model="numpy")
 def step_row(params, base, state, data, obs, reward, terminated, truncated, action, i):
     """Move row ``i`` by the row functions and return 1 if it ends with this step."""
     s = state[i]
@@ -195,45 +177,19 @@ def step_block(params, base, state, data, obs, reward, terminated, truncated, ac
 
 
 @njit(error_model="numpy", inline="always")
-def step_rows(rows, shown, actions, next_step):
-    """Move every row one step: the same arithmetic as ``step``, in columns of ``BLOCK`` rows."""
+def advance_rows(rows, shown, actions, low, high):
+    """Move the rows from ``low`` up to ``high``: the same arithmetic as ``step``, in columns of ``BLOCK`` rows."""
     params, base, state, data = rows.params, rows.base, rows.state, rows.data
     obs, reward, terminated, truncated = shown.obs, shown.reward, shown.terminated, shown.truncated
-    code = refused(state, actions, next_step)
-    if code < 0:
-        return code
-    n = state.shape[0]
     ended = 0
-    if n < FEW:
-        for i in range(n):
+    if high - low < FEW:
+        for i in range(low, high):
             ended += step_row(params, base, state, data, obs, reward, terminated, truncated, actions[i], i)
         return ended
-    flat = obs.reshape(4 * n)
+    flat = obs.reshape(4 * state.shape[0])
     force, over = np.empty(BLOCK, np.float32), np.empty(BLOCK + 1, np.int64)
-    for lo in range(0, n, BLOCK):
-        hi = min(n, lo + BLOCK)
-        ended += step_block(
-            params[lo:hi], base[lo:hi], state[lo:hi], data, flat[4 * lo : 4 * hi], reward[lo:hi],
-            terminated[lo:hi], truncated[lo:hi], actions[lo:hi], force, over,
-        )  # fmt: skip
-    return ended
-
-
-@njit(error_model="numpy", nogil=True, parallel=True)
-def step_rows_parallel(rows, shown, actions, next_step):
-    """Move every row one step, blocks on threads."""
-    params, base, state, data = rows.params, rows.base, rows.state, rows.data
-    obs, reward, terminated, truncated = shown.obs, shown.reward, shown.terminated, shown.truncated
-    code = refused(state, actions, next_step)
-    if code < 0:
-        return code
-    n = state.shape[0]
-    flat = obs.reshape(4 * n)
-    ended = 0
-    for block in prange((n + BLOCK - 1) // BLOCK):
-        lo = block * BLOCK
-        hi = min(n, lo + BLOCK)
-        force, over = np.empty(BLOCK, np.float32), np.empty(BLOCK + 1, np.int64)
+    for lo in range(low, high, BLOCK):
+        hi = min(high, lo + BLOCK)
         ended += step_block(
             params[lo:hi], base[lo:hi], state[lo:hi], data, flat[4 * lo : 4 * hi], reward[lo:hi],
             terminated[lo:hi], truncated[lo:hi], actions[lo:hi], force, over,

@@ -76,11 +76,11 @@ class Outputs:
             self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.info_bytes,
         )  # fmt: skip
 
-    def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype) -> None:
+    def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, threads: int) -> None:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""
         self.arrays = [shared[name] if name in shared else getattr(self, name) for name in ARRAYS]
         head = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
-        head += [len(shared["plan"]), len(shared["plan_values"])]
+        head += [len(shared["plan"]), len(shared["plan_values"]), threads]
         self._table = np.array(head + [array.ctypes.data for array in self.arrays], np.uint64)
         self.address = int(self._table.ctypes.data)
         self._free = [sys.getrefcount(array) for array in self._shown]
@@ -215,7 +215,7 @@ class Batch:
 
     def _new_side(self) -> Outputs:
         side = Outputs(self.kernel, self.rows, self._agents)
-        side.locate(self._shared, self._action_dtype)
+        side.locate(self._shared, self._action_dtype, self.threads)
         return side
 
     def _first_call(self, address: int, actions: int, verb: int) -> int:
@@ -246,7 +246,7 @@ class Batch:
             return self._do(address, actions, verb)
         with PARALLEL_LOCK:
             numba.set_num_threads(self.threads)
-            return int(self._verbs.do_parallel(address, actions, verb))
+            return int(self._verbs.step_on_threads(address, actions, verb))
 
     def _for_rows(self, verb: int, rows: np.ndarray) -> None:
         self._shared["chosen"][:] = rows
@@ -343,7 +343,6 @@ class Batch:
         self._go_on()
         self._shared["bids"][:] = actions
         self._do(self.out.address, 0, STEP_AGENTS)
-        self.out.settle()
 
     def _refuse(self, code: int, actions: np.ndarray) -> None:
         """Raise what a negative code of the compiled step means."""
@@ -406,14 +405,14 @@ class Batch:
     def _locate(self) -> None:
         """Write the address tables again, after shared arrays have been replaced."""
         for side in (*self._sides, *([self._kept] if self._kept else [])):
-            side.locate(self._shared, self._action_dtype)
+            side.locate(self._shared, self._action_dtype, self.threads)
 
     def set_plan(self, plan: np.ndarray, values: np.ndarray) -> None:
         """Let every row draw parameters from its next episode on (:mod:`rlops.envs.sampling`); empty arrays end it.
 
         The arrays are used as they are: from what is written into them later the next episode draws.
         """
-        if hasattr(self.kernel, "step_rows"):
+        if hasattr(self.kernel, "advance_rows"):
             raise InvalidValue(f"{self.id} has a loop over rows of its own, which draws no parameters.")
         self._plan = {"plan": plan.view(np.recarray) if numba.config.DISABLE_JIT else plan, "plan_values": values}
         self._shared |= self._plan

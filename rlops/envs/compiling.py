@@ -181,18 +181,19 @@ def _stamped_cache(function: Callable[..., Any], folder: Path) -> FunctionCache:
     return Cache(function)
 
 
-def compiled(function: Callable[..., Any] | None = None, *, sources: str | None = None) -> Any:
+def compiled(function: Callable[..., Any] | None = None, *, sources: str | None = None, parallel: bool = False) -> Any:
     """Return ``function`` compiled by Numba with the settings of every kernel and kept on disk.
 
     Args:
         function: A module-level function, or one made by :func:`specialised`.
         sources: Name of the module whose functions it calls, if that is not its own.
+        parallel: Whether its ``prange`` loops run on threads.
     """
     if function is None:
-        return lambda f: compiled(f, sources=sources)
+        return lambda f: compiled(f, sources=sources, parallel=parallel)
     if numba.config.DISABLE_JIT:
         return function
-    dispatcher = numba.njit(error_model="numpy", nogil=True)(function)
+    dispatcher = numba.njit(error_model="numpy", nogil=True, parallel=parallel)(function)
     folder = cache_folder(source_stamp(sources or function.__module__))
     if folder is not None:
         dispatcher._cache = _stamped_cache(function, folder)

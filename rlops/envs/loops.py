@@ -59,10 +59,11 @@ class Shown(NamedTuple):
 
 ARRAYS = (*Rows._fields, *Shown._fields, "chosen", "bids")
 """The arrays of a batch, in the order of its address table. The table starts with ``HEAD`` words: n, len(data), the
-number of agents whose arrays there are, the address of the dtype object that actions must have, len(plan) and
-len(plan_values)."""
+number of agents whose arrays there are, the address of the dtype object that actions must have, len(plan),
+len(plan_values), and the number of threads."""
 
-HEAD = 6
+HEAD = 7
+_STATE = HEAD + Rows._fields.index("state")
 _SHOWN = HEAD + len(Rows._fields)
 _CHOSEN = _SHOWN + len(Shown._fields)
 
@@ -128,6 +129,19 @@ def none_illegal(actions):
 
 
 @njit
+def refused(state, actions, next_step):
+    """Return the code of the first row that cannot be stepped, or 0."""
+    illegal = first_illegal(actions)
+    if illegal >= 0:
+        return -ILLEGAL - illegal
+    if not next_step:
+        for i in range(state.shape[0]):
+            if state[i].terminated | state[i].truncated:
+                return -ENDED - i
+    return 0
+
+
+@njit
 def begin_episode(rows, i, keep):
     """Start the next episode of row ``i``; ``keep`` leaves its parameters, else they become the sticky ones."""
     seed = rows.state[i].seed
@@ -153,18 +167,12 @@ def change_parameters(rows, i):
 
 
 @njit
-def show_info(raw, info_bytes, i):
-    """Copy the fields of ``INFO`` from the state of row ``i``."""
-    for byte in range(info_bytes.shape[1]):
-        info_bytes[i, byte] = raw[i, INFO_BYTES[byte]]
-
-
-@njit
 def show_row(rows, shown, i):
-    """Write what row ``i`` observes and may do, and what ``info`` shows."""
+    """Write what row ``i`` observes and may do, and the fields of its state that ``info`` shows."""
     row_observe(rows.params[i], rows.state[i], rows.data, shown.obs[i])
     row_mask(rows.params[i], rows.state[i], rows.data, shown.mask[i])
-    show_info(rows.raw, shown.info_bytes, i)
+    for byte in range(shown.info_bytes.shape[1]):
+        shown.info_bytes[i, byte] = rows.raw[i, INFO_BYTES[byte]]
 
 
 @njit
@@ -224,24 +232,15 @@ def advance_row(rows, shown, i, action):
     shown.truncated[i] = s.truncated
     for j in range(shown.terms.shape[1]):
         shown.terms[i, j] = s.terms[j]
-    row_observe(rows.params[i], s, rows.data, shown.obs[i])
-    row_mask(rows.params[i], s, rows.data, shown.mask[i])
-    show_info(rows.raw, shown.info_bytes, i)
+    show_row(rows, shown, i)
     return ended
 
 
 @njit
-def step_rows(rows, shown, actions, next_step):
-    """Move every row one step; return how many ended, or a negative code if nothing was done."""
-    illegal = first_illegal(actions)
-    if illegal >= 0:
-        return -ILLEGAL - illegal
-    if not next_step:
-        for i in range(rows.state.shape[0]):
-            if rows.state[i].terminated | rows.state[i].truncated:
-                return -ENDED - i
+def advance_rows(rows, shown, actions, low, high):
+    """Advance the rows from ``low`` up to ``high``; return how many end with this step."""
     ended = 0
-    for i in prange(rows.state.shape[0]):
+    for i in range(low, high):
         ended += advance_row(rows, shown, i, actions[i])
     return ended
 
@@ -268,18 +267,13 @@ def step_agents_rows(rows, shown, bids):
 def do(rows, shown, chosen, bids, actions, verb):
     """Do one of the verbs. They are compiled together, because most of what they call is the same."""
     if verb <= STEP_OR_RESET:
-        return STEP_ROWS(rows, shown, actions, verb == STEP_OR_RESET)
+        code = refused(rows.state, actions, verb == STEP_OR_RESET)
+        return code if code else advance_rows(rows, shown, actions, 0, rows.state.shape[0])
     if verb == STEP_AGENTS:
         return step_agents_rows(rows, shown, bids)
     if verb == OBSERVE:
         return observe_rows(rows, shown, chosen)
     return reset_rows(rows, shown, chosen, verb == RESET_KEEPING)
-
-
-@njit
-def do_parallel(rows, shown, chosen, bids, actions, verb):
-    """Step on threads: ``STEP_ROWS`` is compiled with its ``prange`` in parallel."""
-    return STEP_ROWS(rows, shown, actions, verb == STEP_OR_RESET)
 
 
 @intrinsic
@@ -317,30 +311,26 @@ def data_address(array, rows, dtype):
 
 
 @njit
-def do_at(address, actions, verb):
-    """Call ``DO`` on the arrays of the address table: one integer is far cheaper to pass than a dozen arrays.
+def table_at(address):
+    """Return the words of an address table: one integer is far cheaper to pass than a dozen arrays."""
+    return carray(pointer_at(np.uint64(address)), (HEAD + len(ARRAYS),), np.uint64)
 
-    ``actions`` is the ``id`` of the array of actions, or 0 for a verb that needs none.
-    """
-    table = carray(pointer_at(np.uint64(address)), (HEAD + len(ARRAYS),), np.uint64)
+
+@njit
+def bundles(table):
+    """Return the two bundles of the arrays that an address table names."""
     n, agents = np.int64(table[0]), np.int64(table[2])
-    at = np.uint64(0)
-    if verb <= STEP_OR_RESET:
-        at = data_address(actions, n, table[3])
-        if at == 0:
-            return MALFORMED
-    rows = Rows(
+    return Rows(
         carray(pointer_at(table[HEAD]), (n,), PARAMS),
         carray(pointer_at(table[HEAD + 1]), (n,), PARAMS),
         carray(pointer_at(table[HEAD + 2]), (n, PARAMETERS), np.float64),
         carray(pointer_at(table[HEAD + 3]), (n, PARAMETERS), np.float64),
         carray(pointer_at(table[HEAD + 4]), (np.int64(table[4]),), TERM),
         carray(pointer_at(table[HEAD + 5]), (np.int64(table[5]),), np.float64),
-        carray(pointer_at(table[HEAD + 6]), (n,), STATE),
-        carray(pointer_at(table[HEAD + 7]), (n, STATE_BYTES), np.uint8),
-        carray(pointer_at(table[HEAD + 8]), (np.int64(table[1]),), DATA),
-    )
-    shown = Shown(
+        carray(pointer_at(table[_STATE]), (n,), STATE),
+        carray(pointer_at(table[_STATE + 1]), (n, STATE_BYTES), np.uint8),
+        carray(pointer_at(table[_STATE + 2]), (np.int64(table[1]),), DATA),
+    ), Shown(
         carray(pointer_at(table[_SHOWN]), (n, COLUMNS), np.float32),
         carray(pointer_at(table[_SHOWN + 1]), (n, MASKED), np.int8),
         carray(pointer_at(table[_SHOWN + 2]), (n,), np.float64),
@@ -353,14 +343,57 @@ def do_at(address, actions, verb):
         carray(pointer_at(table[_SHOWN + 9]), (n, agents, AGENT_ACTIONS), np.int8),
         carray(pointer_at(table[_SHOWN + 10]), (n, agents), np.float64),
     )
-    return DO(
-        rows,
-        shown,
-        carray(pointer_at(table[_CHOSEN]), (n,), np.bool_),
-        carray(pointer_at(table[_CHOSEN + 1]), (n, agents), np.int64),
-        carray(pointer_at(at), ACTIONS_SHAPE(n), ACTIONS_DTYPE),
-        verb,
-    )
+
+
+@njit
+def do_at(address, actions, verb):
+    """Call :func:`do` on the arrays of the address table.
+
+    ``actions`` is the ``id`` of the array of actions, or 0 for a verb that needs none.
+    """
+    table = table_at(address)
+    n = np.int64(table[0])
+    at = np.uint64(0)
+    if verb <= STEP_OR_RESET:
+        at = data_address(actions, n, table[3])
+        if at == 0:
+            return MALFORMED
+    rows, shown = bundles(table)
+    chosen = carray(pointer_at(table[_CHOSEN]), (n,), np.bool_)
+    bids = carray(pointer_at(table[_CHOSEN + 1]), (n, np.int64(table[2])), np.int64)
+    return do(rows, shown, chosen, bids, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), verb)
+
+
+@njit
+def advance_at(address, at, low, high):
+    """Call :func:`advance_rows` on the arrays of the address table and the actions whose numbers are at ``at``."""
+    table = table_at(address)
+    rows, shown = bundles(table)
+    actions = carray(pointer_at(at), actions_shape(np.int64(table[0])), ACTIONS_DTYPE)
+    return advance_rows(rows, shown, actions, low, high)
+
+
+@njit
+def step_at(address, actions, verb):
+    """Step like :func:`do_at`, each thread a share of the rows.
+
+    A thread takes the arrays from the table itself: those passed to it would have shapes that the compiler does not
+    know, which costs a sixth of a light step.
+    """
+    table = table_at(address)
+    n = np.int64(table[0])
+    at = data_address(actions, n, table[3])
+    if at == 0:
+        return MALFORMED
+    state = carray(pointer_at(table[_STATE]), (n,), STATE)
+    code = refused(state, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), verb == STEP_OR_RESET)
+    if code:
+        return code
+    shares = np.int64(table[6])
+    ended = 0
+    for share in prange(shares):
+        ended += advance_at(address, at, n * share // shares, n * (share + 1) // shares)
+    return ended
 
 
 @njit
@@ -376,10 +409,10 @@ def shape_of_vectors(n):
 
 
 ACTION_DIMENSIONS = ACTION_WIDTH = 1
-ACTIONS_SHAPE, ACTIONS_DTYPE = shape_of_discrete, np.int64
+ACTIONS_DTYPE = np.int64
+actions_shape = shape_of_discrete
 STATE_BYTES = MASKED = TERMS = FIGURES = 0
 INFO_BYTES = np.zeros(0, np.int64)
-STEP_ROWS, DO = step_rows, do
 
 
 @njit
@@ -400,8 +433,8 @@ def info_bytes(kernel: Kernel) -> np.ndarray:
 def verbs(kernel: Kernel) -> SimpleNamespace:
     """Return a kernel's compiled verbs; compilation happens at their first call.
 
-    ``do`` and ``do_parallel`` (which can only step) take ``(address, actions, verb)``, see :func:`do_at`; or, when
-    compilation is disabled, the arguments of :func:`do`.
+    ``do`` and ``step_on_threads`` take ``(address, actions, verb)``, see :func:`do_at`; when compilation is disabled,
+    ``do`` takes the arguments of :func:`do`.
     ``context`` takes ``(params, state, data, out)``, ``draw_next`` what :func:`~rlops.envs.sampling.draw_next` takes.
     """
     interpreted = bool(config.DISABLE_JIT)
@@ -440,42 +473,39 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "row_mask_agent": has("mask_agent", row_nothing_agent),
     }
 
-    def inner(function: Any, inline: bool = False, parallel: bool = False) -> Any:
+    def specialise(function: Any) -> Any:
         python = getattr(function, "py_func", function)
-        copy = specialised(python, f"{label}_{python.__name__}", **layout)
-        if interpreted:
-            return copy
-        return njit(error_model="numpy", nogil=True, parallel=parallel, inline="always" if inline else "never")(copy)
+        return specialised(python, f"{label}_{python.__name__}", **layout)
 
-    def outer(function: Any) -> Any:
-        rows = inner(function, inline=True)  # to pass the arrays on costs as much as a light kernel's step
-        if interpreted:
-            return rows
-        verb = getattr(function, "py_func", function).__name__
-        return compiled(specialised(do_at.py_func, f"{label}_{verb}_at", **layout, DO=rows), sources=name)
+    def bind(*functions: Any, inline: bool = False, **named: Any) -> None:
+        """Let what is specialised from now on call the kernel's own copies of ``functions``."""
+        named |= {getattr(function, "py_func", function).__name__: function for function in functions}
+        options = {"error_model": "numpy", "nogil": True, "inline": "always" if inline else "never"}
+        copies = {template: specialise(function) for template, function in named.items()}
+        layout.update({template: copy if interpreted else njit(**options)(copy) for template, copy in copies.items()})
 
-    layout["first_illegal"] = inner(first_illegal if discrete else none_illegal)
-    layout["ACTIONS_SHAPE"] = inner(shape_of_discrete if discrete else shape_of_vectors)
-    for function in (
-        change_parameters, show_info, begin_episode, show_row, show_agents, advance_row, reset_rows, observe_rows,
-        step_agents_rows, data_address,
-    ):  # fmt: skip
-        layout[getattr(function, "py_func", function).__name__] = inner(function)
-    # To pass its arrays for every row costs a sixth of v1's step. Within prange it must stay a call: there Numba would
-    # take the sums of a row for sums over all rows.
-    called, layout["advance_row"] = layout["advance_row"], inner(advance_row, inline=True)
-    layout["STEP_ROWS"] = has("step_rows", None) or inner(step_rows, inline=True)
-    do_serial = outer(do)
-    layout["advance_row"] = called
-    layout["STEP_ROWS"] = has("step_rows_parallel", None) or inner(step_rows, parallel=True)
+    def whole(function: Any, parallel: bool = False) -> Any:
+        return compiled(specialise(function), sources=name, parallel=parallel)
 
-    next_parameters = specialised(draw_next, f"{label}_draw_next")
-    context = specialised(getattr(context_rows, "py_func", context_rows), f"{label}_context", **layout)
+    bind(
+        first_illegal=first_illegal if discrete else none_illegal,
+        actions_shape=shape_of_discrete if discrete else shape_of_vectors,
+    )
+    bind(refused, begin_episode, change_parameters, show_agents, data_address)
+    bind(show_row, inline=True)  # here and below: to pass all arrays for every row costs a sixth of v1's step
+    bind(reset_rows, observe_rows, step_agents_rows)
+    bind(advance_row, inline=True)
+    if hasattr(kernel, "advance_rows"):
+        layout["advance_rows"] = kernel.advance_rows
+    else:
+        bind(advance_rows, inline=True)
+    bind(do, table_at, bundles, inline=True)
+    bind(advance_at)
     return SimpleNamespace(
-        do=do_serial,
-        do_parallel=outer(do_parallel),
-        context=compiled(context, sources=name),
-        draw_next=compiled(next_parameters, sources=name),
+        do=layout["do"] if interpreted else whole(do_at),
+        step_on_threads=whole(step_at, parallel=True),
+        context=whole(context_rows),
+        draw_next=whole(draw_next),
     )
 
 

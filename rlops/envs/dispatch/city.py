@@ -189,14 +189,15 @@ def road_km(p, x0, y0, x1, y1):
 
 
 @njit(error_model="numpy")
-def _quarter(t_min):
+def quarter_at(t_min):
+    """Return the quarter of an hour since 06:00 that ``t_min`` falls into, within the tables."""
     return min(max(int(t_min * (1.0 / QUARTER_MIN)), 0), QUARTERS - 1)
 
 
 @njit(error_model="numpy")
 def _reach_at(speed_km_per_min, reach_km, t_min):
     """Return the kilometres that a vehicle covers from 06:00 until ``t_min``."""
-    q = _quarter(t_min)
+    q = quarter_at(t_min)
     return reach_km[q] + speed_km_per_min[q] * (t_min - QUARTER_MIN * q)
 
 
@@ -212,7 +213,7 @@ def _time_at(speed_km_per_min, reach_km, target_km, q):
 def arrival_min(s, depart_min, km):
     """Return when a leg of ``km`` (times its noise) that departs at ``depart_min`` truly ends."""
     target_km = _reach_at(s.speed_km_per_min, s.reach_km, depart_min) + km
-    return max(depart_min, _time_at(s.speed_km_per_min, s.reach_km, target_km, _quarter(depart_min)))
+    return max(depart_min, _time_at(s.speed_km_per_min, s.reach_km, target_km, quarter_at(depart_min)))
 
 
 @njit(error_model="numpy")
@@ -221,7 +222,7 @@ def expected_arrival_min(s, depart_min, km):
     target_km = _reach_at(s.expected_speed_km_per_min, s.expected_reach_km, depart_min) + km
     return max(
         depart_min,
-        _time_at(s.expected_speed_km_per_min, s.expected_reach_km, target_km, _quarter(depart_min)),
+        _time_at(s.expected_speed_km_per_min, s.expected_reach_km, target_km, quarter_at(depart_min)),
     )
 
 

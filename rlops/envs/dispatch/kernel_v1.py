@@ -35,6 +35,7 @@ from rlops.envs.dispatch.city import (
     expected_arrival_min,
     expected_departure_min,
     leg_factor,
+    quarter_at,
     reveal,
     road_km,
 )
@@ -499,7 +500,7 @@ def _fill_slot(p, s, k, b):
 @njit(error_model="numpy")
 def _speed_and_rest(s):
     """Return the expected speed [km/min], and the kilometres that are driven at it before it changes."""
-    quarter = min(int(s.now_min * (1.0 / QUARTER_MIN)), QUARTERS - 1)
+    quarter = quarter_at(s.now_min)
     speed = s.expected_speed_km_per_min[quarter]
     return speed, speed * (QUARTER_MIN * (quarter + 1) - s.now_min)
 
@@ -700,7 +701,7 @@ def _become_idle(s, v, now_min):
 @njit(error_model="numpy")
 def _observe_city(p, s, out):
     now_min = s.now_min
-    quarter = min(int(now_min * (1.0 / QUARTER_MIN)), QUARTERS - 1)
+    quarter = quarter_at(now_min)
     expected = RECENT_MIN * demand_rate(p, now_min)
     out[0] = _CLOCK_SIN[int(now_min)]
     out[1] = _CLOCK_COS[int(now_min)]
@@ -753,7 +754,7 @@ def _show_vehicle(p, s, v):
 @njit(error_model="numpy")
 def context(p, s, d, out):
     """Write what the dispatcher does not know."""
-    quarter = min(int(s.now_min * (1.0 / QUARTER_MIN)), QUARTERS - 1)
+    quarter = quarter_at(s.now_min)
     out[0] = s.demand_factor
     out[1] = s.traffic_factor
     out[2] = s.congestion[quarter]
