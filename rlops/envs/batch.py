@@ -121,6 +121,8 @@ class Batch:
         base: Sticky parameter records, ``(n,)``: what every episode starts from.
         state: State records, ``(n,)``. Saving, loading and cloning an environment is copying its row.
         data: Records that all rows share and only read, for example a user's bookings.
+        plan, plan_values: What parameters are drawn from (:mod:`rlops.envs.sampling`); empty: none are drawn.
+        numbers, usual: ``params`` and ``base`` read as float64, ``(n, k)``.
         out: What the last verb wrote (:class:`Outputs`). Two sets of these buffers take turns, so what one step
             returned stays intact during the next.
         actions: An array of the type and shape that :meth:`step` takes, for the caller to write into.
@@ -171,7 +173,7 @@ class Batch:
         self.state = self._records(self.kernel.STATE, self.rows)
         self.data = self._records(getattr(self.kernel, "DATA", NO_DATA), 0)
         self.started = np.zeros(self.rows, np.bool_)
-        self._plan = {"plan": self._records(TERM, 0), "plan_values": np.zeros(0)}
+        self.plan, self.plan_values = self._records(TERM, 0), np.zeros(0)
         self._lends, self._agents = lends, len(getattr(self.kernel, "AGENTS", ())) if agents else 0
         self._every_row = np.ones(self.rows, np.bool_)
         self._bind()
@@ -201,9 +203,10 @@ class Batch:
         self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)
         shape = (self.rows,) if isinstance(action, int) else (self.rows, width(action))
         self.actions = np.zeros(shape, self._action_dtype)
+        self.numbers, self.usual = _as_numbers(self.params), _as_numbers(self.base)
         self._shared = {
             "params": self.params, "base": self.base, "state": self.state, "data": self.data,
-            "numbers": _as_numbers(self.params), "usual": _as_numbers(self.base), **self._plan,
+            "numbers": self.numbers, "usual": self.usual, "plan": self.plan, "plan_values": self.plan_values,
             "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
             "chosen": np.zeros(self.rows, np.bool_), "bids": np.zeros((self.rows, self._agents), np.int64),
         }  # fmt: skip
@@ -272,9 +275,8 @@ class Batch:
         """Write the parameters that the next episode of ``rows`` begins with, ``values`` among them."""
         checked = self.check_override(values, rows)
         self.params[rows] = self.base[rows]
-        if len(self._plan["plan"]):
-            names = ("plan", "plan_values", "numbers", "usual", "state")
-            self._verbs.draw_next(*(self._shared[name] for name in names), rows)
+        if len(self.plan):
+            self._verbs.draw_next(self.plan, self.plan_values, self.numbers, self.usual, self.state, rows)
         for name in values:
             self.params[name][rows] = checked[name]
 
@@ -375,7 +377,7 @@ class Batch:
         """
         checked: np.ndarray = self.base[rows]
         write_parameters(checked, self.kernel.PARAMETERS, values, self.id)
-        for term in self._plan["plan"]:
+        for term in self.plan:
             name = self.kernel.PARAMETERS[int(term["parameter"])].name
             if name in values and term["per"] != EPISODE:
                 raise InvalidValue(
@@ -414,8 +416,9 @@ class Batch:
         """
         if hasattr(self.kernel, "advance_rows"):
             raise InvalidValue(f"{self.id} has a loop over rows of its own, which draws no parameters.")
-        self._plan = {"plan": plan.view(np.recarray) if numba.config.DISABLE_JIT else plan, "plan_values": values}
-        self._shared |= self._plan
+        self.plan = plan.view(np.recarray) if numba.config.DISABLE_JIT else plan
+        self.plan_values = values
+        self._shared |= {"plan": self.plan, "plan_values": self.plan_values}
         self._locate()
 
     @property
@@ -464,7 +467,7 @@ class Batch:
     def __getstate__(self) -> dict[str, Any]:
         names = (
             "family", "number", "variant", "rows", "id", "threads", "base", "params", "state", "data", "started",
-            "_plan", "_lends", "_agents",
+            "plan", "plan_values", "_lends", "_agents",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {
             "shown": {name: getattr(self.out, name) for name in Outputs.NAMES}

@@ -17,6 +17,7 @@ Constants of a kernel:
 ``CONTEXT``        tuple of :class:`Column`: hidden quantities for ``expose_context=True`` (optional)
 ``AGENTS``         names of the agents of the parallel face (optional), with ``AGENT_ACTION`` (int),
                    ``AGENT_OBSERVATION`` (columns)
+``ENGINE``         name of the physics engine, if the family has several (optional)
 ``STEP_MINUTES``   nominal length of a step [min], for frame rates and rates per hour (optional)
 ``VARIANTS``       construction options that change what may be decided (optional): the option's name → import
                    path of the kernel that takes this one's place when the option is true. A variant has the
@@ -64,6 +65,11 @@ class Parameter:
 
     ``nominal``, ``low`` and ``high`` are in ``unit`` ("-" if dimensionless). ``choices`` makes it categorical: the
     value is the index of a name. ``integer`` restricts it to whole numbers.
+
+    ``plausible`` is the range that the world may well have, from which the levels of randomization follow; None for
+    what the user decides, such as a fleet's size or a price. ``effect`` is what must happen from the low to the high
+    bound: with ``"+bookings"`` the key figure ``bookings`` rises, with ``"-reward.lateness"`` the sum of that reward
+    term falls; empty where no sign is certain. ``engines`` names the engines that can vary it; empty: all.
     """
 
     name: str
@@ -75,6 +81,9 @@ class Parameter:
     source: str
     integer: bool = False
     choices: tuple[str, ...] = ()
+    plausible: tuple[float, float] | None = None
+    effect: str = ""
+    engines: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> str:
@@ -209,6 +218,9 @@ class Family:
     name: str
     story: str
     versions: tuple[Version, ...]
+    excite: str = ""
+    """Import path of a module with ``excite(name)``: the construction options under which the parameter ``name``
+    matters, for parameters that need some (:mod:`rlops.envs.effects`)."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (family, (self.name,))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -30,7 +30,12 @@ from rlops.envs.contract import Column, Family, bounds, family, shown_terms
 from rlops.envs.loops import MALFORMED
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
+if TYPE_CHECKING:
+    from rlops.randomization.plan import Plan
+    from rlops.randomization.schedule import Schedule
+
 _ARRAY = np.ndarray
+_ONE_ROW = np.ones(1, np.bool_)
 
 
 def _space(action: int | tuple[Column, ...]) -> gym.Space[Any]:
@@ -86,6 +91,8 @@ class _Face:
         self._expose_context = expose_context
         self._ready = False
         self._drawn: tuple[str, ...] = ()
+        self._schedule: Schedule | None = None
+        self.privileged: tuple[str, ...] = ()
         self.render_mode = render_mode
         self.metadata = {
             "render_modes": modes,
@@ -146,17 +153,41 @@ class _Face:
         """
         self._batch.set_params(params, self._rows(ids))
 
-    def draw_parameters(self, terms: np.ndarray, values: np.ndarray, names: Sequence[str], shown: bool = True) -> None:
+    def draw_parameters(self, plan: Plan, shown: bool = True, privileged: tuple[str, ...] = ()) -> None:
         """Let episodes draw parameters from now on; use :func:`rlops.randomization.randomize`, which writes the plan.
 
         Args:
-            terms: Records of a plan (:mod:`rlops.envs.sampling`); none end the randomization.
-            values: The numbers that they look up.
-            names: The parameters that are drawn.
+            plan: What is drawn; one without terms ends the randomization.
             shown: Whether ``info["params"]`` shows what was drawn, where an episode begins and where it ends.
+            privileged: Parameters that a privileged observation has.
         """
-        self._batch.set_plan(terms, values)
-        self._drawn = tuple(names) if shown else ()
+        self._batch.set_plan(plan.terms.copy(), plan.values)
+        self._drawn = plan.names if shown else ()
+        self._schedule = plan.schedule
+        self.privileged = privileged
+
+    def schedule_state(self) -> dict[str, Any]:
+        """Return what the schedule of the randomization remembers, ready for JSON; empty without a schedule."""
+        return self._schedule.state() if self._schedule else {}
+
+    def load_schedule_state(self, state: Mapping[str, Any]) -> None:
+        """Let the schedule of the randomization go on from what :meth:`schedule_state` returned.
+
+        Raises:
+            InvalidValue: If there is no schedule, or the state belongs to another one.
+        """
+        if self._schedule is None:
+            raise InvalidValue(
+                f"{self._batch.id}: a schedule's state must be loaded into a randomization with a schedule, got none. "
+                "Call randomize first."
+            )
+        self._schedule.load(state)
+        self._schedule.write(self._batch.plan)
+
+    def _tell_schedule(self, rows: np.ndarray) -> None:
+        """Let the schedule, if there is one, take notice that the episodes of ``rows`` have ended."""
+        if self._schedule is not None and self._schedule.ended(self._batch, rows):
+            self._schedule.write(self._batch.plan)
 
     def _drawn_values(self) -> dict[str, float]:
         return {name: self._batch.params[name][0].item() for name in self._drawn}
@@ -310,6 +341,8 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
             info["kpis"] = dict(zip(self._kpi_names, out.kpis[0].tolist(), strict=True))
         if ended and self._drawn:
             info["params"] = self._drawn_values()
+        if ended:
+            self._tell_schedule(_ONE_ROW)
         return out.obs[0].copy(), float(out.reward[0]), bool(out.terminated[0]), bool(out.truncated[0]), info
 
     def _write_action(self, action: Any) -> None:
@@ -549,6 +582,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         if self._drawn:
             self._tell_params(infos, rows if began is None else rows | began)
             self._beginning = rows if self._next_step else None
+        self._tell_schedule(rows)
         if not self._same_step:
             return infos
         terminated, truncated, reward = out.terminated.copy(), out.truncated.copy(), out.reward.copy()
@@ -571,10 +605,10 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         infos["params"] = _columns(self._drawn, values, rows)
         infos["_params"] = rows
 
-    def draw_parameters(self, terms: np.ndarray, values: np.ndarray, names: Sequence[str], shown: bool = True) -> None:
+    def draw_parameters(self, plan: Plan, shown: bool = True, privileged: tuple[str, ...] = ()) -> None:
         """See :meth:`Env.draw_parameters`."""
-        super().draw_parameters(terms, values, names, shown)
-        self._bare = self._bare and not self._drawn
+        super().draw_parameters(plan, shown, privileged)
+        self._bare = self._bare and not self._drawn and self._schedule is None
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(n, m)`` bool; the name that sb3-contrib looks for."""
@@ -691,6 +725,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
             kpis = dict(zip(self._kpi_names, out.kpis[0].tolist(), strict=True))
             for agent in agents:
                 infos[agent]["kpis"] = kpis
+            self._tell_schedule(_ONE_ROW)
             self.agents = []
         return (
             self._observations(),

@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 from rlops.errors import InvalidValue
 from rlops.randomization.plan import Plan, plan_of
+from rlops.randomization.shipped import LEVELS, levels
 from rlops.randomization.spec import Randomization, read
 
-__all__ = ["Plan", "Randomization", "plan_of", "randomize", "read"]
+__all__ = ["LEVELS", "Plan", "Randomization", "levels", "plan_of", "randomize", "read"]
 
 AnyEnv = TypeVar("AnyEnv")
 
@@ -32,7 +33,8 @@ def randomize(env: AnyEnv, spec: Randomization | Mapping[str, Any] | str | Path)
 
     Args:
         env: A single, vector or parallel environment of rlops, wrapped or not.
-        spec: A specification, or the path of its YAML or JSON file (:mod:`rlops.randomization.spec`).
+        spec: A specification, the path of its YAML or JSON file (:mod:`rlops.randomization.spec`), or a level:
+            ``"off"``, ``"mild"``, ``"full"`` or ``"ood"`` (:func:`levels`).
 
     Raises:
         InvalidValue, InvalidFile, UnknownName: If ``env`` is not of rlops, or the specification does not fit it.
@@ -41,8 +43,16 @@ def randomize(env: AnyEnv, spec: Randomization | Mapping[str, Any] | str | Path)
     if not hasattr(face, "draw_parameters"):
         got = type(face).__name__
         raise InvalidValue(f"randomize needs an environment of rlops, got {got}. Make it by its rlops id.")
-    checked = read(spec)
     id = f"rlops/{face.family.name}-v{face.version}"
-    plan = plan_of(checked, id, face.kernel.PARAMETERS, face.family.nominal(face.version)[0])
-    face.draw_parameters(plan.terms, plan.values, plan.names, checked.expose.info)
+    checked = levels(id)[spec] if isinstance(spec, str) and spec in LEVELS else read(spec)
+    kernel = face.kernel
+    plan = plan_of(
+        checked,
+        id,
+        kernel.PARAMETERS,
+        face.family.nominal(face.version)[0],
+        kpis=tuple(column.name for column in getattr(kernel, "KPIS", ())),
+        engine=getattr(kernel, "ENGINE", ""),
+    )
+    face.draw_parameters(plan, checked.expose.info, checked.expose.privileged)
     return env

@@ -30,6 +30,7 @@ from rlops.envs.sampling import (
 )  # fmt: skip
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
 from rlops.randomization import spec as specs
+from rlops.randomization.schedule import AdrSchedule, LinearSchedule, Schedule, metric_column
 from rlops.randomization.spec import Randomization
 
 _OPERATIONS = {"abs": ABS, "scale": SCALE, "add": ADD}
@@ -46,24 +47,42 @@ class Plan:
         terms: One :data:`~rlops.envs.sampling.TERM` a parameter, in the order of their names.
         values: The numbers that they look up.
         names: The parameters, in the same order.
+        schedule: What moves the ends of their ranges; None: nothing does.
     """
 
     terms: np.ndarray
     values: np.ndarray
     names: tuple[str, ...]
+    schedule: Schedule | None = None
 
 
-def plan_of(spec: Randomization, id: str, parameters: tuple[Parameter, ...], nominal: np.ndarray) -> Plan:
-    """Return the plan of ``spec`` for the environment ``id``, whose nominal parameters are the record ``nominal``.
+def plan_of(
+    spec: Randomization,
+    id: str,
+    parameters: tuple[Parameter, ...],
+    nominal: np.ndarray,
+    *,
+    kpis: tuple[str, ...] = (),
+    engine: str = "",
+) -> Plan:
+    """Return the plan of ``spec`` for the environment ``id``.
+
+    Args:
+        spec: What is to be drawn.
+        id: The environment.
+        parameters: What it declares.
+        nominal: The record of its nominal parameters.
+        kpis: Its key figures, which may be a schedule's metric.
+        engine: Its physics engine, if the family has several.
 
     Raises:
-        UnknownName: For a parameter that the environment does not have.
-        InvalidValue: For another environment, a wrong unit, a value outside the hard bounds, or terms that contradict
-            one another.
+        UnknownName: For a parameter or a metric that the environment does not have.
+        InvalidValue: For another environment, a wrong unit, a value outside the hard bounds, a parameter that the
+            engine cannot vary, terms that contradict one another, or a schedule that does not fit them.
     """
     if spec.env != id:
         raise InvalidValue(f"{id}: env of the randomization must be {id}, got {spec.env}. Write one for {id}.")
-    return _Planner(spec, id, parameters, nominal).plan()
+    return _Planner(spec, id, parameters, nominal, kpis, engine).plan()
 
 
 def stream_of(name: str) -> int:
@@ -72,11 +91,19 @@ def stream_of(name: str) -> int:
 
 
 class _Planner:
-    def __init__(self, spec: Randomization, id: str, parameters: tuple[Parameter, ...], nominal: np.ndarray):
-        self.id, self.spec = id, spec
+    def __init__(
+        self,
+        spec: Randomization,
+        id: str,
+        parameters: tuple[Parameter, ...],
+        nominal: np.ndarray,
+        kpis: tuple[str, ...],
+        engine: str,
+    ):
+        self.id, self.spec, self.kpis, self.engine = id, spec, kpis, engine
         self.known = {p.name: (k, p) for k, p in enumerate(parameters)}
         self.nominal = nominal
-        for name in spec.params:
+        for name in (*spec.params, *spec.expose.privileged):
             if name not in self.known:
                 raise UnknownName("parameter", name, self.known, id)
         # correlated terms side by side, otherwise by name: the order of the file must not matter
@@ -95,13 +122,17 @@ class _Planner:
         for group in self.groups:
             self._correlate(group)
         self.values[2] = float(np.any(self.terms["per"] != EPISODE))
-        return Plan(self.terms, np.array(self.values), self.names)
+        schedule = self._schedule()
+        return Plan(self.terms, np.array(self.values), self.names, schedule)
 
     def _refused(self, name: str, message: str) -> InvalidValue:
         return InvalidValue(f"{self.id}: randomized parameter {name}: {message}")
 
     def _write(self, row: Any, name: str, term: Any) -> None:
         k, parameter = self.known[name]
+        if parameter.engines and self.engine not in parameter.engines:
+            able = f"Leave it out, or use {' or '.join(parameter.engines)}."
+            raise self._refused(name, f"the engine must be able to vary it, got {self.engine or 'none'}. {able}")
         if term.unit is not None and term.unit != parameter.unit:
             raise self._refused(name, f"unit must be {parameter.unit}, got {term.unit}. Convert the values.")
         if term.per != "episode" and parameter.kind in _AT_RESET:
@@ -203,6 +234,41 @@ class _Planner:
                 raise self._refused(name, f"per must be episode for dist {dist}, which has one point an episode.")
             row["points_at"], row["points"] = len(self.values), len(column)
             self.values += column.tolist()
+
+    def _schedule(self) -> Schedule | None:
+        """Let the schedule take charge of the ends of the ranges."""
+        spec = self.spec.schedule
+        if isinstance(spec, specs.Always):
+            return None
+        moving = [name for name in self.names if self.spec.params[name].dist != "constant"]
+        if not moving:
+            raise InvalidValue(f"{self.id}: schedule {spec.kind} must have a range to move, got none. Randomize one.")
+        start = np.array([self._start(name, spec.kind) for name in moving])
+        rows = np.array([self.names.index(name) for name in moving])
+        ends = start, self.terms["a"][rows], self.terms["b"][rows]
+        schedule: Schedule
+        if isinstance(spec, specs.Linear):
+            schedule = LinearSchedule(spec, tuple(moving), rows, *ends)
+        else:
+            self.values[:2] = spec.boundary_prob, float(len(moving))
+            self.terms["pinned"][rows] = np.arange(len(moving))
+            schedule = AdrSchedule(spec, metric_column(spec.metric, self.kpis, self.id), tuple(moving), rows, *ends)
+        schedule.write(self.terms)
+        return schedule
+
+    def _start(self, name: str, kind: str) -> float:
+        """Return where the range of a parameter begins: at the nominal value, in what its term is uniform in."""
+        term = self.spec.params[name]
+        if not isinstance(term, (specs.Uniform, specs.LogUniform)):
+            must = f"dist must be uniform, loguniform or constant under schedule {kind}"
+            raise self._refused(name, f"{must}, got {term.dist}.")
+        if kind == "adr" and term.per != "episode":
+            raise self._refused(name, f"per must be episode under schedule adr, got {term.per}.")
+        start = self._undone(name, term.op, float(self.nominal[name]))
+        if not term.low <= start <= term.high:
+            nominal = f"the nominal value, {float(self.nominal[name]):g}"
+            raise self._refused(name, f"the range must hold {nominal}, from which schedule {kind} widens it.")
+        return math.log(start) if isinstance(term, specs.LogUniform) else start
 
     def _correlate(self, group: list[str]) -> None:
         """Write the factor of the group's correlation matrix."""

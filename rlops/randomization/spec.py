@@ -184,6 +184,47 @@ class Expose(_Model):
     """What is shown of the drawn parameters."""
 
     info: bool = True
+    privileged: tuple[str, ...] = ()
+    """Parameters that a privileged observation has (:func:`rlops.wrappers.privileged`)."""
+
+
+class Always(_Model):
+    """The whole ranges from the first episode on."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Linear(_Model):
+    """Ranges widen from the nominal values in a line, over so many steps of all rows."""
+
+    kind: Literal["linear"]
+    steps: int = Field(ge=1)
+
+
+class Adr(_Model):
+    """Ranges widen from the nominal values as far as the agent's performance allows (OpenAI et al. 2019)."""
+
+    kind: Literal["adr"]
+    metric: str
+    """A key figure, or ``length``: the steps of an episode."""
+    low: float
+    """Mean of the metric up to which an end is narrowed."""
+    high: float
+    """Mean of the metric from which an end is widened."""
+    delta: float = Field(default=0.05, gt=0, le=1)
+    """Share of the whole range by which an end is moved."""
+    window: int = Field(default=256, ge=1)
+    """Episodes at an end that decide together."""
+    boundary_prob: float = Field(default=0.5, gt=0, le=1)
+    """Share of episodes in which one parameter is at one of its ends."""
+
+    @model_validator(mode="after")
+    def _is_a_band(self) -> Adr:
+        if not self.low < self.high:
+            raise ValueError(
+                f"low must be below high, or an end would be moved both ways, got {self.low:g} and {self.high:g}"
+            )
+        return self
 
 
 class Randomization(_Model):
@@ -193,6 +234,7 @@ class Randomization(_Model):
     env: str
     params: dict[str, Term]
     correlations: tuple[Correlation, ...] = ()
+    schedule: Annotated[Always | Linear | Adr, Field(discriminator="kind")] = Always()
     expose: Expose = Expose()
 
     @property
@@ -248,19 +290,25 @@ _DISTRIBUTIONS = (
 )
 
 
+_SCHEDULES = ("constant", "linear", "adr")
+
+
 def _told(where: str, error: ValidationError) -> InvalidValue | UnknownName:
     """Return pydantic's first complaint in our words."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in _DISTRIBUTIONS]
+    errors = error.errors()
+    # a misspelt field is also missing: its name tells more
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    tags = _SCHEDULES if first["loc"][:1] == ("schedule",) else _DISTRIBUTIONS
+    path = [str(part) for part in first["loc"] if part not in tags]
     place = ".".join(path)
     if first["type"] == "extra_forbidden":
         return UnknownName("field", path[-1], _fields(path[:-1], first["loc"]), ".".join([where, *path[:-1]]))
     if first["type"] == "union_tag_invalid":
-        return UnknownName("distribution", first["ctx"]["tag"], _DISTRIBUTIONS, f"{where}: {place}")
+        what = "kind" if tags is _SCHEDULES else "distribution"
+        return UnknownName(what, first["ctx"]["tag"], tags, f"{where}: {place}")
     if first["type"] == "union_tag_not_found":
-        return InvalidValue(
-            f"{where}: {place} must have a dist, one of {', '.join(_DISTRIBUTIONS)}, got {first['input']!r}."
-        )
+        what = "kind" if tags is _SCHEDULES else "dist"
+        return InvalidValue(f"{where}: {place} must have a {what}, one of {', '.join(tags)}, got {first['input']!r}.")
     if first["type"] == "missing":
         return InvalidValue(f"{where}: {place} must be given, but is missing.")
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -276,6 +324,8 @@ def _fields(path: list[str], loc: tuple[int | str, ...]) -> list[str]:
         "truncnormal": TruncNormal, "choice": Choice, "grid": Grid, "sobol": Sobol, "lhs": LatinHypercube,
         "empirical": Empirical,
     }  # fmt: skip
+    if loc[0] == "schedule":
+        kinds = {"constant": Always, "linear": Linear, "adr": Adr}
     named = [kinds[str(part)] for part in loc if part in kinds]
     places: dict[str, type[BaseModel]] = {"expose": Expose, "correlations": Correlation}
     model = named[0] if named else places.get(path[0] if path else "", Randomization)

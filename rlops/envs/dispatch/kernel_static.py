@@ -55,17 +55,25 @@ __all__ = ["DATA", "data_from"]
 
 CORDEAU = "Cordeau 2006, set a"
 
+# fmt: off
 PARAMETERS = (
-    Parameter("n_requests", "-", 16, 1, MAX_REQUESTS, "demand", f"{CORDEAU}: 16 (a2-16) ... 96", integer=True),
-    Parameter("vehicles", "-", 2, 1, MAX_VEHICLES, "physical", f"{CORDEAU}: 2 (a2-16) ... 8", integer=True),
+    Parameter("n_requests", "-", 16, 1, MAX_REQUESTS, "demand", f"{CORDEAU}: 16 (a2-16) ... 96",
+              integer=True, effect="+requests"),
+    Parameter("vehicles", "-", 2, 1, MAX_VEHICLES, "physical", f"{CORDEAU}: 2 (a2-16) ... 8",
+              integer=True, effect="+vehicles_used"),
     Parameter("capacity", "-", 3, 1, 9, "physical", f"{CORDEAU}: 3 places", integer=True),
-    Parameter("half_width_min", "min", 10, 5, 20, "demand", f"{CORDEAU}: coordinates within [-10, 10]^2, speed 1"),
+    Parameter("half_width_min", "min", 10, 5, 20, "demand", f"{CORDEAU}: coordinates within [-10, 10]^2, speed 1",
+              plausible=(8, 12), effect="+cost"),
     Parameter("horizon_min", "min", 480, 240, 1440, "demand", f"{CORDEAU}: 480 (a2-16), 240 ... 720"),
-    Parameter("max_ride_min", "min", 30, 20, 90, "demand", f"{CORDEAU}: 30; other sets 45 and 90"),
-    Parameter("service_min", "min", 3, 0, 10, "physical", f"{CORDEAU}: 3 at each stop; set R of 2003: 10"),
-    Parameter("window_min", "min", 15, 5, 60, "demand", f"{CORDEAU}: 15"),
-    Parameter("miss_factor", "-", 2, 1, 10, "demand", "above 1, serving beats refusing (triangle inequality)"),
+    Parameter("max_ride_min", "min", 30, 20, 90, "demand", f"{CORDEAU}: 30; other sets 45 and 90",
+              effect="+longest_ride_min"),
+    Parameter("service_min", "min", 3, 0, 10, "physical", f"{CORDEAU}: 3 at each stop; set R of 2003: 10",
+              plausible=(2, 5)),
+    Parameter("window_min", "min", 15, 5, 60, "demand", f"{CORDEAU}: 15", plausible=(10, 25)),
+    Parameter("miss_factor", "-", 2, 1, 10, "demand", "above 1, serving beats refusing (triangle inequality)",
+              effect="-reward.missed"),
 )
+# fmt: on
 """Parameters. All but ``miss_factor`` describe the drawn instance and mean nothing where one is given."""
 
 FIRST_DROP_OFF_MIN = 60.0

@@ -29,7 +29,6 @@ from rlops.envs.dispatch.kernel_v2 import (
     DATA_OPTION,
     INFO,
     OBSERVATION,
-    PARAMETERS,
     RENDER,
     RENDER_FPS,
     REWARD_TERMS,
@@ -44,13 +43,16 @@ from rlops.envs.dispatch.kernel_v2 import kpis as kpis_v2
 from rlops.envs.dispatch.kernel_v2 import mask as mask_v2
 from rlops.envs.dispatch.kernel_v2 import reset as reset_v2
 from rlops.envs.dispatch.kernel_v2 import step as step_v2
+from rlops.envs.dispatch.params import PARAMETERS as V2_PARAMETERS
 from rlops.envs.dispatch.plan import IDLE, V_MAX, lay_out, spare_km
 
 __all__ = [
-    "CONTEXT", "DATA", "DATA_OPTION", "INFO", "OBSERVATION", "PARAMETERS", "RENDER", "RENDER_FPS", "REWARD_TERMS",
+    "CONTEXT", "DATA", "DATA_OPTION", "INFO", "OBSERVATION", "RENDER", "RENDER_FPS", "REWARD_TERMS",
     "STEP_MINUTES", "context", "data_from", "observe",
 ]  # fmt: skip
 
+PARAMETERS = tuple(parameter for parameter in V2_PARAMETERS if parameter.name != "reward_sharing")
+"""Parameters: those of v2 but for how agents share a reward, as there are none."""
 MOVES = 9
 """Zones that a vehicle may be sent to: its own and those around it."""
 ACTION = ADVANCE + 1 + V_MAX * MOVES
