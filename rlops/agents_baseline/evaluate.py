@@ -20,6 +20,7 @@ from gymnasium.vector import AutoresetMode
 from rlops.agents_baseline.agents import Agent, one_torch_thread
 from rlops.envs import parse_id
 from rlops.errors import InvalidValue
+from rlops.randomization import Randomization, randomize, spec_of
 
 SERVED_ONLY = frozenset(
     {
@@ -70,6 +71,8 @@ class Episodes:
         table: Record array, one row an episode: ``seed``, ``return``, ``steps``, ``end`` (``terminated`` or
             ``truncated``), ``term_<name>`` for every reward term, and every key figure by its name.
         latency: Of decisions between two or more legal actions; None if it was not measured.
+        terms, kpis: Names of the reward terms and of the key figures.
+        randomization: Hash of what every episode drew its parameters from; empty: they were the nominal ones.
     """
 
     id: str
@@ -78,6 +81,7 @@ class Episodes:
     latency: Latency | None = None
     terms: tuple[str, ...] = field(default=())
     kpis: tuple[str, ...] = field(default=())
+    randomization: str = ""
 
     def figures(self) -> dict[str, np.ndarray]:
         """Return every number by name, each ``(episodes,)``: ``return``, ``steps``, terms and key figures."""
@@ -92,8 +96,13 @@ class Episodes:
         """Return the mean of this less ``other``, episode by episode, with its interval.
 
         Raises:
-            InvalidValue: If the two did not play the same seeds of the same environment.
+            InvalidValue: If the two did not play the same seeds of the same environment, randomized the same way.
         """
+        if self.randomization != other.randomization:
+            raise InvalidValue(
+                f"Episodes to compare must be randomized the same way, got {self.randomization[:12] or 'none'} and "
+                f"{other.randomization[:12] or 'none'}. Evaluate both with the same randomization."
+            )
         if self.id != other.id or not np.array_equal(self.table["seed"], other.table["seed"]):
             raise InvalidValue(
                 f"Episodes to compare must have the same id and seeds, got {self.id} ({len(self.table)} "
@@ -126,6 +135,7 @@ def evaluate(
     *,
     demand: Any = None,
     params: Mapping[str, Any] | None = None,
+    randomization: Randomization | Mapping[str, Any] | str | Path | None = None,
     latency: bool = True,
     max_rows: int = MAX_ROWS,
     progress: Callable[[int], None] | None = None,
@@ -138,6 +148,7 @@ def evaluate(
         seeds: One episode each; repeat them for every agent that is to be compared.
         demand: The kernel's own data option, for example a file of bookings.
         params: Parameters that differ from the nominal ones.
+        randomization: What every episode draws its parameters from, as :func:`rlops.randomization.randomize` takes it.
         latency: Whether to time single decisions in part of an extra episode.
         max_rows: Rows played side by side.
         progress: Called with the number of episodes that have ended so far.
@@ -150,11 +161,15 @@ def evaluate(
         raise InvalidValue(f"seeds must be at least one and differ from each other, got {seeds[:10]}.")
     options = {"params": params, **({"demand": demand} if demand is not None else {})}
     envs = _opened(id, min(len(seeds), max_rows), options)
+    spec = None if randomization is None else spec_of(id, randomization)
+    if spec is not None:
+        randomize(envs, spec)
     with one_torch_thread():
         table = _played(envs, agent, seeds, progress)
         timed = _timed(_opened(id, 1, options), agent, seeds[0]) if latency else None
     kernel = envs.kernel
-    return Episodes(id, agent.name, table, timed, tuple(kernel.REWARD_TERMS), _kpi_names(kernel))
+    drawn = spec.hash if spec else ""
+    return Episodes(id, agent.name, table, timed, tuple(kernel.REWARD_TERMS), _kpi_names(kernel), drawn)
 
 
 def _opened(id: str, rows: int, options: dict[str, Any]) -> Any:
@@ -265,6 +280,7 @@ def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "agent": result.agent,
             "id": result.id,
+            "randomization": result.randomization,
             "seeds": result.table["seed"].tolist(),
             "returns": result.table["return"].tolist(),
             "ends": {

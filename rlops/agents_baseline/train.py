@@ -9,6 +9,7 @@ sees), a ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end:
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import platform
 import time
@@ -31,6 +32,7 @@ from rlops.agents_baseline.evaluate import COMPLETION
 from rlops.envs import parse_id
 from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
+from rlops.randomization import Randomization, randomize, spec_of
 
 OWN_SETTINGS = ("num_envs", "reward_scale", "demonstrations")
 RECENT_EPISODES = 100
@@ -98,6 +100,7 @@ def train(
     seed: int = 0,
     demand: Any = None,
     params: Mapping[str, Any] | None = None,
+    randomization: Randomization | Mapping[str, Any] | str | Path | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     overwrite: bool = False,
@@ -119,6 +122,8 @@ def train(
         seed: Of the weights, of exploration and of the environment's rows (``seed + i``).
         demand: The kernel's own data option, for example a file of bookings.
         params: Parameters that differ from the nominal ones.
+        randomization: What every episode draws anew, as :func:`rlops.randomization.randomize` takes it. It is written
+            into ``config.yaml``, with its hash and with what its schedule remembers at the end.
         hyperparameters: What differs from the shipped ones.
         progress: Called a few times a second.
         overwrite: Whether a model in ``out`` may be replaced.
@@ -137,17 +142,23 @@ def train(
         raise InvalidValue(f"steps must be a whole number of at least 1, got {steps!r}.")
     if (out / MODEL_FILE).exists() and not overwrite:
         raise InvalidValue(f"{out / MODEL_FILE} must not exist yet. Choose another folder, or overwrite it on purpose.")
+    spec = None if randomization is None else spec_of(id, randomization)
     config = _configuration(id, algo, steps, seed, demand, params, settings)
     sb3_settings = _sb3_settings(id, algo, settings)
-    env = _environment(id, settings, demand, params)
+    world = World(id, demand, params, spec)
+    rows = world.rows(settings["num_envs"])
+    env = _adapted(rows, settings)
     out.mkdir(parents=True, exist_ok=True)
     with one_torch_thread():
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
         model.set_logger(_logger(out / "tensorboard"))
         if settings.get("demonstrations"):
-            _imitate(model, id, settings, demand, params, progress)
+            _imitate(model, world, settings, progress)
         model.learn(steps, callback=_callback(steps, progress, max_seconds))
     env.close()
+    if spec is not None:
+        content = {"spec": json.loads(spec.canonical()), "hash": spec.hash, "schedule": rows.schedule_state()}
+        config["randomization"] = content
     _write(out, model, config)
     return out / MODEL_FILE
 
@@ -212,19 +223,31 @@ def pair_policy(algo: str) -> Any:
     return PairDQNPolicy if algo == "dqn" else PairPolicy
 
 
+@dataclass(frozen=True)
+class World:
+    """What an agent is trained in: an environment with its demand, its parameters and its randomization."""
+
+    id: str
+    demand: Any
+    params: Mapping[str, Any] | None
+    randomization: Randomization | None
+
+    def rows(self, count: int) -> VectorEnv:
+        """Return ``count`` rows of it."""
+        family, number = parse_id(self.id)
+        options = {"demand": self.demand} if self.demand is not None else {}
+        envs = VectorEnv(family, number, count, autoreset_mode=AutoresetMode.SAME_STEP, params=self.params, **options)
+        return envs if self.randomization is None else randomize(envs, self.randomization)
+
+
 def _imitate(
-    model: Any,
-    id: str,
-    settings: Mapping[str, Any],
-    demand: Any,
-    params: Mapping[str, Any] | None,
-    progress: Callable[[Progress], None] | None,
+    model: Any, world: World, settings: Mapping[str, Any], progress: Callable[[Progress], None] | None
 ) -> None:
     """Let ``model`` learn from the demonstrations that its settings ask for."""
     asked = dict(settings["demonstrations"])
     controller = asked.pop("controller")
-    envs = _rows(id, asked.pop("episodes"), demand, params)
-    shown = imitation.demonstrate(envs, id, controller, model.gamma, settings["reward_scale"])
+    envs = world.rows(asked.pop("episodes"))
+    shown = imitation.demonstrate(envs, world.id, controller, model.gamma, settings["reward_scale"])
 
     def tell(seen: int, total: int) -> None:
         if progress is not None:
@@ -233,16 +256,10 @@ def _imitate(
     imitation.imitate(model, shown, progress=tell, **asked)
 
 
-def _rows(id: str, count: int, demand: Any, params: Mapping[str, Any] | None) -> VectorEnv:
-    family, number = parse_id(id)
-    options = {"demand": demand} if demand is not None else {}
-    return VectorEnv(family, number, count, autoreset_mode=AutoresetMode.SAME_STEP, params=params, **options)
-
-
-def _environment(id: str, settings: Mapping[str, Any], demand: Any, params: Mapping[str, Any] | None) -> Any:
+def _adapted(rows: VectorEnv, settings: Mapping[str, Any]) -> Any:
     from rlops.wrappers.sb3 import ScaledReward, to_sb3
 
-    env = to_sb3(_rows(id, settings["num_envs"], demand, params))
+    env = to_sb3(rows)
     return env if settings["reward_scale"] == 1 else ScaledReward(env, settings["reward_scale"])
 
 

@@ -47,12 +47,14 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _parameters(family: Any, number: int, kernel: Any) -> Table:
-    table = _table("Parameters", "name", "unit", "nominal", "low", "high", "kind", "source")
+    table = _table("Parameters", "name", "unit", "nominal", "bounds", "plausible", "effect", "kind", "source")
     nominal = family.nominal(number)
     for one in kernel.PARAMETERS:
         value = float(nominal[one.name][0])
         shown = one.choices[int(value)] if one.choices else f"{value:g}"
-        table.add_row(one.name, one.unit, shown, f"{one.low:g}", f"{one.high:g}", one.kind, one.source)
+        plausible = f"{one.plausible[0]:g} … {one.plausible[1]:g}" if one.plausible else ""
+        told = (f"{one.low:g} … {one.high:g}", plausible, one.effect, one.kind, one.source)
+        table.add_row(one.name, one.unit, shown, *told)
     return table
 
 

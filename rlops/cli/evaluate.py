@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from rlops.cli.options import Demand, Id, Params, demand_of, parameters, terminal
+from rlops.cli.options import Demand, Id, Params, Randomize, demand_of, parameters, terminal
 
 if TYPE_CHECKING:
     from rlops.agents_baseline.evaluate import Episodes, Interval
@@ -40,6 +40,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Day i has seed SEED + i.")] = 0,
     demand: Demand = None,
     param: Params = None,
+    randomize: Randomize = None,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Trained agents draw their actions.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every key figure.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures there.")] = None,
@@ -63,7 +64,10 @@ def evaluate(
         range(seed, seed + episodes),
         demand=bookings,
         params={**described, **parameters(param)},
+        randomization=randomize,
     )
+    if randomize is not None:
+        console.print(f"Every day draws its parameters: {randomize}, sha256 {results[0].randomization[:12]}.")
     console.print(figures_table(results) if full else headline_table(results))
     if json is not None:
         write_json(json, results)

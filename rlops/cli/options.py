@@ -24,6 +24,12 @@ Params = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Another value of a parameter; repeatable."),
 ]
+Randomize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL|FILE", help="Draw the parameters of every episode: mild, full, ood, or a YAML or JSON file."
+    ),
+]
 
 
 def terminal() -> Console:

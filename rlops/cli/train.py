@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlops.cli.options import Demand, Id, Params, demand_of, parameters, terminal
+from rlops.cli.options import Demand, Id, Params, Randomize, demand_of, parameters, terminal
 
 if TYPE_CHECKING:
     from rlops.agents_baseline import train as training
@@ -39,6 +39,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of weights, exploration and environments.")] = 0,
     demand: Demand = None,
     param: Params = None,
+    randomize: Randomize = None,
     hyperparameters: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="YAML with hyperparameters that differ from the shipped ones."),
@@ -63,6 +64,7 @@ def train(
         seed=seed,
         demand=bookings,
         params={**described, **parameters(param)},
+        randomization=randomize,
         hyperparameters=changed,
         overwrite=overwrite,
     )

@@ -32,16 +32,17 @@ def _unit(unit: str) -> str:
 
 
 def parameters(family: Family, number: int) -> str:
-    """Return the table of a version's parameters: name, unit, nominal, bounds, kind, source."""
+    """Return the table of a version's parameters: name, unit, nominal, bounds, what is plausible, kind, source."""
     nominal = family.nominal(number)[0]
     return markdown(
-        ("parameter", "unit", "nominal", "bounds", "kind", "source"),
+        ("parameter", "unit", "nominal", "bounds", "plausible", "kind", "source"),
         (
             (
                 f"`{p.name}`",
                 _unit(p.unit),
                 p.choices[int(nominal[p.name])] if p.choices else _number(nominal[p.name]),
                 ", ".join(p.choices) if p.choices else f"{_number(p.low)} … {_number(p.high)}",
+                f"{_number(p.plausible[0])} … {_number(p.plausible[1])}" if p.plausible else "",
                 p.kind,
                 p.source,
             )

@@ -23,9 +23,14 @@ from rlops.randomization.plan import Plan, plan_of
 from rlops.randomization.shipped import LEVELS, levels
 from rlops.randomization.spec import Randomization, read
 
-__all__ = ["LEVELS", "Plan", "Randomization", "levels", "plan_of", "randomize", "read"]
+__all__ = ["LEVELS", "Plan", "Randomization", "levels", "plan_of", "randomize", "read", "spec_of"]
 
 AnyEnv = TypeVar("AnyEnv")
+
+
+def spec_of(id: str, spec: Randomization | Mapping[str, Any] | str | Path) -> Randomization:
+    """Return the specification that ``spec`` means for an environment: itself, that in its file, or that of a level."""
+    return levels(id)[spec] if isinstance(spec, str) and spec in LEVELS else read(spec)
 
 
 def randomize(env: AnyEnv, spec: Randomization | Mapping[str, Any] | str | Path) -> AnyEnv:
@@ -44,7 +49,7 @@ def randomize(env: AnyEnv, spec: Randomization | Mapping[str, Any] | str | Path)
         got = type(face).__name__
         raise InvalidValue(f"randomize needs an environment of rlops, got {got}. Make it by its rlops id.")
     id = f"rlops/{face.family.name}-v{face.version}"
-    checked = levels(id)[spec] if isinstance(spec, str) and spec in LEVELS else read(spec)
+    checked = spec_of(id, spec)
     kernel = face.kernel
     plan = plan_of(
         checked,
