@@ -5,19 +5,42 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
+import yaml
 
 import rlops
 from rlops.envs.tables import readmes, refreshed
+from rlops.randomization import randomize
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("number", range(len(re.findall(r"```python\n", README))))
-def test_the_code_of_the_readme_runs(number):
-    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
-    exec(compile(code, "README.md", "exec"), {})
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
+CODE = {
+    f"{page}-{number}": code
+    for page, text in PAGES.items()
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+}
+
+
+@pytest.mark.parametrize("block", CODE)
+def test_the_code_of_the_pages_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(CODE[block], block, "exec"), {})
+
+
+def test_the_programs_of_a_page_are_short():
+    for block, code in CODE.items():
+        assert len([line for line in code.splitlines() if line.strip()]) <= 20, block
+
+
+def test_the_specifications_of_the_pages_fit_their_environments():
+    for text in PAGES.values():
+        for block in re.findall(r"```yaml\n(env:.*?)```", text, re.DOTALL):
+            spec = yaml.safe_load(block)
+            randomize(gym.make(spec["env"]), spec)
 
 
 def test_the_readme_is_short_to_run_and_names_every_id():
@@ -46,6 +69,7 @@ def test_the_tables_of_a_family_are_fresh(path):
 
 
 def test_links_and_pictures_of_the_readmes_exist():
-    for path in (ROOT / "README.md", *readmes(), ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md"):
+    pages = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md")
+    for path in (*pages, *readmes(), *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"

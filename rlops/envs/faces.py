@@ -391,7 +391,12 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
     Made by ``gymnasium.make_vec("rlops/Dispatch-v2", num_envs=1024, autoreset_mode=..., copy=...)``.
 
     Row ``i`` equals the single environment with seed ``s + i``, bit for bit, for any number of rows and threads.
+
+    Attributes:
+        final_params: With SAME_STEP, the parameter records of the rows that ended last, as they were then.
     """
+
+    final_params: np.ndarray
 
     def __init__(
         self,
@@ -590,6 +595,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         for row in np.flatnonzero(rows):
             final_obs[row] = out.obs[row].copy()
         final_info = _restricted(infos, rows)
+        self.final_params = batch.params[rows]
         batch.restart(rows)
         out.terminated[:], out.truncated[:], out.reward[:] = terminated, truncated, reward
         infos = self._infos(self._all, stepped=True, began=rows)

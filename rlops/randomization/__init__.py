@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rlops.errors import InvalidValue
+from rlops.errors import InvalidFile, InvalidValue
 from rlops.randomization.plan import Plan, plan_of
 from rlops.randomization.shipped import LEVELS, levels
 from rlops.randomization.spec import Randomization, read
@@ -29,8 +29,17 @@ AnyEnv = TypeVar("AnyEnv")
 
 
 def spec_of(id: str, spec: Randomization | Mapping[str, Any] | str | Path) -> Randomization:
-    """Return the specification that ``spec`` means for an environment: itself, that in its file, or that of a level."""
-    return levels(id)[spec] if isinstance(spec, str) and spec in LEVELS else read(spec)
+    """Return the specification that ``spec`` means for an environment: itself, that in its file, or that of a level.
+
+    Raises:
+        InvalidFile, InvalidValue, UnknownName: If it means none.
+    """
+    if isinstance(spec, str) and spec in LEVELS:
+        return levels(id)[spec]
+    if isinstance(spec, str) and not Path(spec).exists():
+        known = ", ".join(LEVELS)
+        raise InvalidFile(f"{spec} must be a level ({known}) or the YAML or JSON file of a randomization, got neither.")
+    return read(spec)
 
 
 def randomize(env: AnyEnv, spec: Randomization | Mapping[str, Any] | str | Path) -> AnyEnv:

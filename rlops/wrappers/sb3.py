@@ -3,7 +3,7 @@
 :func:`to_sb3` gives SB3 the ``VecEnv`` that its algorithms expect; training through it yields the same
 weights, bit for bit, as training through SB3's own ``DummyVecEnv`` over the single environments.
 :class:`ScaledReward` multiplies the rewards that an algorithm sees by a constant and leaves the reported
-returns in their unit.
+returns in their unit. :class:`WithoutPadding` keeps rows of agents that have left out of training.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from rlops.errors import InvalidValue, MissingExtra
+from rlops.wrappers.rows import row_info
 
 try:
+    from stable_baselines3.common.buffers import RolloutBuffer
+    from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 except ImportError as error:
@@ -30,7 +33,8 @@ def to_sb3(vector_env: gym.vector.VectorEnv[Any, Any, Any]) -> Sb3VecEnv:
 
     Args:
         vector_env: Any Gymnasium vector environment with SAME_STEP autoreset, for example
-            ``gymnasium.make_vec("rlops/Dispatch-v2", num_envs=64, autoreset_mode="SameStep")``.
+            ``gymnasium.make_vec("rlops/Dispatch-v2", num_envs=64, autoreset_mode="SameStep")``. Observations may be
+            arrays or, as in SB3, dicts of arrays.
 
     Returns:
         An adapter for PPO, DQN, SAC, MaskablePPO and the like. Rows that ended have ``terminal_observation``,
@@ -66,6 +70,7 @@ class Sb3VecEnv(VecEnv):
         self._started_s = time.perf_counter()
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, np.int64)
+        self._padding = np.zeros(envs.num_envs, np.bool_)
         self._actions: Any = None
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
@@ -78,7 +83,8 @@ class Sb3VecEnv(VecEnv):
         self._reset_options()
         self._returns[:] = 0.0
         self._lengths[:] = 0
-        self.reset_infos = [_row(infos, row) for row in range(self.num_envs)]
+        self._padding = infos.get("padding", self._padding)
+        self.reset_infos = [row_info(infos, row) for row in range(self.num_envs)]
         return obs
 
     def _common_options(self) -> dict[str, Any] | None:
@@ -96,12 +102,13 @@ class Sb3VecEnv(VecEnv):
         obs, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         done = terminated | truncated
         self._returns += rewards
-        self._lengths += 1
+        self._lengths += ~self._padding
+        self._padding = infos.get("padding", self._padding)
         told: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if done.any():
             for row in np.flatnonzero(done).tolist():
                 told[row] = self._ended(row, infos, bool(truncated[row] and not terminated[row]))
-                self.reset_infos[row] = _row(infos, row)
+                self.reset_infos[row] = row_info(infos, row)
         return obs, rewards.astype(np.float32), done, told
 
     def _ended(self, row: int, infos: dict[str, Any], cut: bool) -> dict[str, Any]:
@@ -114,7 +121,7 @@ class Sb3VecEnv(VecEnv):
         self._returns[row] = 0.0
         self._lengths[row] = 0
         return {
-            **_row(infos.get("final_info", {}), row),
+            **row_info(infos.get("final_info", {}), row),
             "terminal_observation": infos["final_obs"][row],
             "TimeLimit.truncated": cut,
             "episode": episode,
@@ -217,12 +224,69 @@ class ScaledReward(VecEnvWrapper):
         return obs, rewards * self.factor, dones, infos
 
 
-def _row(infos: dict[str, Any], row: int) -> dict[str, Any]:
-    """Return what Gymnasium's vector ``infos`` say about one ``row``."""
-    told: dict[str, Any] = {}
-    for name, value in infos.items():
-        mask = infos.get(f"_{name}")
-        if name.startswith("_") or name in ("final_obs", "final_info") or mask is None or not mask[row]:
-            continue
-        told[name] = _row(value, row) if isinstance(value, dict) else value[row]
-    return told
+class WithoutPadding(BaseCallback):
+    """Leaves padding rows out of the training of PPO, A2C and MaskablePPO.
+
+    For environments whose rows are sometimes padding, see :class:`rlops.wrappers.agents.AgentRows`. SB3 knows no
+    weights of samples; so, when a rollout is complete and its advantages are known, its samples are put side by side
+    without those that begin with padding. Minibatches keep their size and there are fewer of them. Nothing leaks from
+    padding into what stays: a row is done where its agent leaves. ``num_timesteps`` goes on counting all rows. Give it
+    to ``learn(callback=…)`` every time.
+    """
+
+    model: Any
+
+    def _on_training_start(self) -> None:
+        """Refuse what has no padding or no rollouts.
+
+        Raises:
+            InvalidValue: If the environment has no ``padding``, or the algorithm has no rollouts of single steps.
+        """
+        buffer = getattr(self.model, "rollout_buffer", None)
+        if not isinstance(buffer, RolloutBuffer) or hasattr(buffer, "cell_states_pi"):
+            raise InvalidValue(
+                f"WithoutPadding needs PPO, A2C or MaskablePPO, got {type(self.model).__name__}. Others cannot leave "
+                "samples out: train them without it."
+            )
+        if not self.training_env.has_attr("padding"):
+            raise InvalidValue(
+                "WithoutPadding needs an environment that says which rows are padding, got none that does. "
+                "Make it with agents_as_rows, or leave the callback out."
+            )
+
+    def _on_rollout_start(self) -> None:
+        self._restore_size()
+        self._padding = [self._present()]
+
+    def _on_step(self) -> bool:
+        self._padding.append(self._present())
+        return True
+
+    def _on_rollout_end(self) -> None:
+        padding = np.array(self._padding[:-1])  # of the observation that each step began with
+        if padding.any():
+            self._keep(~RolloutBuffer.swap_and_flatten(padding).ravel())
+
+    def _on_training_end(self) -> None:
+        self._restore_size()
+
+    def _present(self) -> np.ndarray:
+        return np.array(self.training_env.get_attr("padding"))
+
+    def _keep(self, kept: np.ndarray) -> None:
+        """Let the buffer hold the samples ``kept``, (n_steps * n_envs,) bool, as the steps of a single row."""
+        buffer = self.model.rollout_buffer
+        for name in ("observations", "actions", "values", "log_probs", "advantages", "returns", "action_masks"):
+            array = getattr(buffer, name, None)
+            if isinstance(array, dict):
+                setattr(buffer, name, {key: buffer.swap_and_flatten(part)[kept] for key, part in array.items()})
+            elif array is not None:
+                setattr(buffer, name, buffer.swap_and_flatten(array)[kept])
+        buffer.buffer_size, buffer.n_envs, buffer.generator_ready = int(kept.sum()), 1, True
+
+    def _restore_size(self) -> None:
+        """Let the buffer hold all samples of a rollout again."""
+        model, buffer = self.model, self.model.rollout_buffer
+        if (buffer.buffer_size, buffer.n_envs) != (model.n_steps, model.n_envs):
+            buffer.buffer_size, buffer.n_envs = model.n_steps, model.n_envs
+            buffer.reset()

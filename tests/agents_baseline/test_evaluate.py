@@ -20,6 +20,7 @@ from rlops.agents_baseline.evaluate import (
     write_json,
 )
 from rlops.errors import InvalidValue, UnknownName
+from rlops.randomization import levels
 from tests.agents_baseline.policies import DoNothing, Random
 
 ID = "rlops/Dispatch-v0"
@@ -88,6 +89,18 @@ def test_parameters_reach_the_environment(idle):
     assert busy.table["bookings"].mean() > idle.table["bookings"].mean() + 10
     with pytest.raises(UnknownName, match="no option named 'demand'"):
         evaluate(ID, DoNothing(), [1], demand="trips.csv")
+
+
+def test_every_day_of_a_randomized_evaluation_draws_its_parameters(random):
+    level = levels(ID)["full"]
+    full = evaluate(ID, Random(), range(100, 107), randomization="full", latency=False)
+    assert random.randomization == ""
+    assert full.randomization == level.hash
+    assert not np.array_equal(full.table["bookings"], random.table["bookings"])
+    again = evaluate(ID, Random(), range(100, 107), randomization=level, latency=False, max_rows=3)
+    np.testing.assert_array_equal(again.table["return"], full.table["return"])
+    with pytest.raises(InvalidValue, match=r"Evaluate both with the same randomization\."):
+        full.difference(random)
 
 
 def test_progress_counts_ended_episodes():

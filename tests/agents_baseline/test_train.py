@@ -6,6 +6,7 @@ import math
 import sys
 import types
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,9 @@ import rlops
 from rlops.agents_baseline import agents
 from rlops.agents_baseline.agents import load_agent
 from rlops.agents_baseline.evaluate import evaluate
-from rlops.agents_baseline.train import hyperparameters, read_hyperparameters, train
+from rlops.agents_baseline.train import World, hyperparameters, read_hyperparameters, train
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
+from rlops.randomization import levels, randomize, read
 from tests.agents_baseline.policies import DoNothing
 
 ID = "rlops/Dispatch-v0"
@@ -60,6 +62,34 @@ def test_a_trained_agent_loads_and_acts(algo, tmp_path):
     assert (played.table["illegal"] == 0).all() or algo == "ppo"
     again = evaluate(ID, load_agent(model, ID), range(4), latency=False, max_rows=3)
     np.testing.assert_array_equal(again.table["return"], played.table["return"])
+
+
+def test_the_randomization_of_a_training_is_saved_with_the_agent_and_its_schedule_goes_on(tmp_path):
+    spec = {
+        "env": ID,
+        "params": {"speed_kmh": {"dist": "uniform", "low": 10, "high": 60}},
+        "schedule": {"kind": "linear", "steps": 1000},
+    }
+    plain = weights(small("maskable_ppo", tmp_path / "plain"))
+    randomized = small("maskable_ppo", tmp_path / "randomized", randomization=spec)
+    assert not all(torch.equal(plain[name], weight) for name, weight in weights(randomized).items())
+    saved = yaml.safe_load((randomized.parent / "config.yaml").read_text())["randomization"]
+    assert saved["hash"] == read(spec).hash == read(saved["spec"]).hash
+    share = min(saved["schedule"]["steps"] / 1000, 1)
+    assert 0 < share < 1
+    env = randomize(gym.make(ID), saved["spec"]).unwrapped
+    env.load_schedule_state(saved["schedule"])
+    assert env.schedule_state() == saved["schedule"]
+    np.testing.assert_allclose(saved["schedule"]["ranges"]["speed_kmh"], [30 - 20 * share, 30 + 30 * share])
+    assert "randomization" not in yaml.safe_load((tmp_path / "plain" / "config.yaml").read_text())
+
+
+def test_demonstrations_are_given_in_the_randomized_world():
+    level = levels(ID)["full"]
+    rows = World(ID, None, None, level).rows(8)
+    rows.reset(seed=0)
+    assert np.ptp(rows.params["speed_kmh"]) > 0
+    assert World(ID, None, {"speed_kmh": 20}, None).rows(2).params["speed_kmh"].tolist() == [20, 20]
 
 
 def test_the_same_call_gives_the_same_weights(tmp_path):

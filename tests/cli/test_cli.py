@@ -114,6 +114,20 @@ def test_evaluation_prints_completion_beside_figures_of_served_bookings(run, sma
     assert second["latency_ms"]["p50_ms"] > 0
 
 
+def test_training_and_evaluation_take_a_level_or_a_file_of_a_randomization(run, tmp_path, settings):
+    out, file = tmp_path / "agent", tmp_path / "speed.yaml"
+    file.write_text(f"env: {ID}\nparams:\n  speed_kmh: {{dist: uniform, low: 20, high: 40, unit: km/h}}\n")
+    code, _, _ = run("train", ID, "--steps", 100, "--out", out, "--hyperparameters", settings, "--randomize", file)
+    assert code == 0
+    assert "speed_kmh" in (out / "config.yaml").read_text()
+    code, told, _ = run("evaluate", ID, "--agent", out, "--episodes", 2, "--randomize", "ood")
+    assert code == 0
+    assert "Every day draws its parameters: ood, sha256 " in told
+    code, _, err = run("evaluate", ID, "--agent", out, "--episodes", 2, "--randomize", "odd")
+    assert code == 2
+    assert "odd must be a level (off, mild, full, ood) or the YAML or JSON file of a randomization, got neither." in err
+
+
 def test_the_full_table_has_every_figure(run, small_agents):
     code, told, _ = run("evaluate", ID, "--agent", "random", "--episodes", 2, "--full")
     assert code == 0

@@ -2,6 +2,7 @@
 """What a specification may say: the same hash however it is written, and an error in words for everything else."""
 
 import json
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -73,7 +74,11 @@ def test_a_specification_has_a_json_schema():
             spec(speed_kmh={"dist": "choice", "values": [20, 30], "weights": [1]}),
             "randomization: params.speed_kmh: weights must be 2 numbers, one a value, and not all 0, got (1.0,).",
         ),
-        ("nothing", "nothing must be a YAML or JSON file of a randomization, got: [Errno 2] No such file or directory: 'nothing'"),
+        ("nothing", "nothing must be a level (off, mild, full, ood) or the YAML or JSON file of a randomization, got neither."),
+        (
+            Path("nothing"),
+            "nothing must be a YAML or JSON file of a randomization, got: [Errno 2] No such file or directory: 'nothing'",
+        ),
         (3, "randomization must be a mapping with env and params, got 3."),
         (
             {"env": "rlops/Dispatch-v1", "params": {}},

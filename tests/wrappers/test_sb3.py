@@ -16,7 +16,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 
 import rlops  # noqa: F401
 from rlops.errors import InvalidValue
-from rlops.wrappers import to_sb3
+from rlops.randomization import randomize
+from rlops.wrappers import privileged, to_sb3
 from rlops.wrappers.sb3 import ScaledReward
 
 ID = "rlops/Dispatch-v0"
@@ -32,6 +33,21 @@ def dummy(rows=ROWS, **options):
     return DummyVecEnv([lambda: gym.make(ID, **options)] * rows)
 
 
+def with_parameters(env):
+    """Return ``env`` with observations that are dicts, which differ between episodes and within them."""
+    spec = {"env": ID, "params": {"speed_kmh": {"dist": "uniform", "low": 20, "high": 40},
+            "near_km": {"dist": "uniform", "low": 1, "high": 9, "per": "step"}}}  # fmt: skip
+    return privileged(randomize(env, spec), spec["params"])
+
+
+def adapted_dicts(rows=ROWS):
+    return to_sb3(with_parameters(gym.make_vec(ID, num_envs=rows, autoreset_mode=AutoresetMode.SAME_STEP)))
+
+
+def dummy_dicts(rows=ROWS):
+    return DummyVecEnv([lambda: with_parameters(gym.make(ID))] * rows)
+
+
 def random_legal(env, generator):
     return np.array([generator.choice(np.flatnonzero(mask)) for mask in get_action_masks(env)])
 
@@ -45,6 +61,9 @@ def one_thread():
 
 
 @pytest.mark.parametrize(
+    ("policy", "make"), [("MlpPolicy", (adapted, dummy)), ("MultiInputPolicy", (adapted_dicts, dummy_dicts))]
+)
+@pytest.mark.parametrize(
     ("algorithm", "settings", "steps"),
     [
         (PPO, {"n_steps": 50, "batch_size": 50, "n_epochs": 2}, 300),
@@ -52,10 +71,10 @@ def one_thread():
         (DQN, {"learning_starts": 30, "train_freq": 4, "buffer_size": 3000}, 360),
     ],
 )
-def test_training_gives_the_weights_of_the_dummy_vec_env(algorithm, settings, steps):
+def test_training_gives_the_weights_of_the_dummy_vec_env(algorithm, settings, steps, policy, make):
     models = [
-        algorithm("MlpPolicy", env, seed=5, device="cpu", policy_kwargs={"net_arch": [16]}, **settings).learn(steps)
-        for env in (adapted(), dummy())
+        algorithm(policy, made(), seed=5, device="cpu", policy_kwargs={"net_arch": [16]}, **settings).learn(steps)
+        for made in make
     ]
     ours, theirs = (model.policy.state_dict() for model in models)
     assert models[0].num_timesteps > ROWS * EPISODE  # at least one autoreset
@@ -110,6 +129,20 @@ def test_steps_equal_those_of_the_dummy_vec_env():
                 assert info["reward_terms"] == their_info["reward_terms"]
         if step == 2 * EPISODE:
             np.testing.assert_array_equal(ours.reset_infos[1]["action_mask"], theirs.reset_infos[1]["action_mask"])
+
+
+def test_observations_that_are_dicts_equal_those_of_the_dummy_vec_env():
+    ours, theirs = adapted_dicts(), dummy_dicts()
+    ours.seed(9), theirs.seed(9)
+    np.testing.assert_equal(ours.reset(), theirs.reset())
+    for _ in range(EPISODE + 3):
+        obs, _, dones, infos = ours.step(np.zeros(ROWS, np.int64))
+        their_obs, _, _, their_infos = theirs.step(np.zeros(ROWS, np.int64))
+        assert {key: part.dtype for key, part in obs.items()} == {key: part.dtype for key, part in their_obs.items()}
+        np.testing.assert_equal(obs, dict(their_obs))
+        for row in np.flatnonzero(dones):
+            np.testing.assert_equal(infos[row]["terminal_observation"], their_infos[row]["terminal_observation"])
+            assert (infos[row]["terminal_observation"]["privileged"] != obs["privileged"][row]).all()
 
 
 def test_an_ended_row_reports_the_statistics_of_a_monitor():
