@@ -16,6 +16,8 @@ from rlops.errors import InvalidValue
 from rlops.randomization import randomize
 from rlops.wrappers import privileged, to_sb3
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 ID = "rlops/Dispatch-v0"
 NAMES = ["speed_kmh", "traffic_slowdown"]
 SPEC = {"env": ID, "params": {name: {"dist": "uniform", "low": 0.5, "high": 1.5, "op": "scale"} for name in NAMES}}
@@ -55,14 +57,6 @@ def two_sights(rows=5):
         }
         for _ in range(2)
     ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("extractor", [CombinedExtractor, WeighedExtractor])

@@ -20,6 +20,8 @@ from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 from rlops.wrappers import agents_as_rows, to_sb3
 from rlops.wrappers.sb3 import WithoutPadding
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 ACTIONS = 4
 
@@ -339,14 +341,6 @@ def learner(algorithm=PPO, steps=20, masks="info", **race):
     if algorithm is not A2C:
         settings |= {"batch_size": 20, "n_epochs": 2}
     return algorithm(policy, to_sb3(rows_of(masks=masks, **race)), n_steps=steps, **settings)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

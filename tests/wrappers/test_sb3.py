@@ -20,6 +20,8 @@ from rlops.randomization import randomize
 from rlops.wrappers import privileged, to_sb3
 from rlops.wrappers.sb3 import ScaledReward
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 ID = "rlops/Dispatch-v0"
 ROWS = 3
 EPISODE = 96
@@ -50,14 +52,6 @@ def dummy_dicts(rows=ROWS):
 
 def random_legal(env, generator):
     return np.array([generator.choice(np.flatnonzero(mask)) for mask in get_action_masks(env)])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
