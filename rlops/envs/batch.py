@@ -48,8 +48,8 @@ class Outputs:
     """One set of output buffers: what ``n`` rows and their ``a`` agents observe, may do and get."""
 
     __slots__ = (
-        "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "ended", "info",
-        "info_bytes", "kpis", "mask", "obs", "reward", "terminated", "terms", "truncated",
+        "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "drawn", "ended",
+        "info", "info_bytes", "kpis", "mask", "obs", "reward", "terminated", "terms", "told", "truncated",
     )  # fmt: skip
     NAMES = (
         "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
@@ -69,11 +69,14 @@ class Outputs:
         shown = info_dtype(kernel)
         self.info_bytes = np.zeros((n, shown.itemsize), np.uint8)
         self.info = self.info_bytes.view(shown).reshape(n) if shown.itemsize else np.zeros(n, shown)
+        self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
+        self.told = np.zeros(n, np.bool_)
         self.agent_obs = np.zeros((n, agents, width(getattr(kernel, "AGENT_OBSERVATION", ()))), np.float32)
         self.agent_mask = np.zeros((n, agents, getattr(kernel, "AGENT_ACTION", 0)), np.int8)
         self.agent_reward = np.zeros((n, agents))
         self._shown = (
             self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.info_bytes,
+            self.drawn,
         )  # fmt: skip
 
     def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, threads: int) -> None:
@@ -92,8 +95,8 @@ class Outputs:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays of the rows."""
-        return sum(array.nbytes for array in self._shown)
+        """Bytes of the arrays of the rows that every step writes."""
+        return sum(array.nbytes for array in self._shown if array is not self.drawn)
 
     def settle(self) -> None:
         """Write ``ended``: the rows whose key figures are shown; clear those of rows that ended here before."""
@@ -101,6 +104,13 @@ class Outputs:
         ended.setflags(write=False)
         self.kpis[self.ended & ~ended] = 0.0
         self.ended = ended
+
+    def tell(self, rows: np.ndarray) -> None:
+        """Let ``drawn`` show the parameters of ``rows`` (n,) bool only: clear those that it showed before."""
+        stale = self.told & ~rows
+        if stale.any():
+            self.drawn[stale] = 0.0
+        self.told = rows
 
     def copy_from(self, other: Outputs) -> None:
         """Take over what ``other`` shows."""

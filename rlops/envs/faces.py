@@ -605,15 +605,18 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
 
     def _tell_params(self, infos: dict[str, Any], rows: np.ndarray) -> None:
         """Write the drawn parameters of ``rows``, which begin or end an episode, into ``infos``; 0 elsewhere."""
-        values = np.zeros((self.num_envs, len(self._drawn)))
-        for column, name in enumerate(self._drawn):
-            values[rows, column] = self._batch.params[name][rows]
-        infos["params"] = _columns(self._drawn, values, rows)
+        out = self._batch.out
+        out.tell(rows)
+        columns = (out.drawn.copy() if self.copy and not self._batch.lent else out.drawn).T
+        infos["params"] = {name: columns[k] for name, k in self._drawn_columns.items()}
+        infos["params"].update(dict.fromkeys(_mask_names(self._drawn), rows))
         infos["_params"] = rows
 
     def draw_parameters(self, plan: Plan, shown: bool = True, privileged: tuple[str, ...] = ()) -> None:
         """See :meth:`Env.draw_parameters`."""
         super().draw_parameters(plan, shown, privileged)
+        places = {parameter.name: k for k, parameter in enumerate(self.kernel.PARAMETERS)}
+        self._drawn_columns = {name: places[name] for name in self._drawn}
         self._bare = self._bare and not self._drawn and self._schedule is None
 
     def action_masks(self) -> np.ndarray:

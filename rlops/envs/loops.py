@@ -52,6 +52,8 @@ class Shown(NamedTuple):
     terms: Any
     kpis: Any
     info_bytes: Any
+    drawn: Any
+    """Parameters as numbers, ``(n, k)``, of rows that begin or end an episode; only with a plan."""
     agent_obs: Any
     agent_mask: Any
     agent_reward: Any
@@ -167,6 +169,15 @@ def change_parameters(rows, i):
 
 
 @njit
+def show_drawn(rows, shown, i):
+    """Write the parameters of row ``i`` as numbers, if there is a plan."""
+    if len(rows.plan) > 0:
+        wholes = rows.numbers[i].view(np.int64)
+        for k in range(shown.drawn.shape[1]):
+            shown.drawn[i, k] = float(wholes[k]) if WHOLE[k] else rows.numbers[i, k]
+
+
+@njit
 def show_row(rows, shown, i):
     """Write what row ``i`` observes and may do, and the fields of its state that ``info`` shows."""
     row_observe(rows.params[i], rows.state[i], rows.data, shown.obs[i])
@@ -189,6 +200,7 @@ def reset_rows(rows, shown, chosen, keep):
     for i in range(rows.state.shape[0]):
         if chosen[i]:
             begin_episode(rows, i, keep)
+            show_drawn(rows, shown, i)
             shown.reward[i] = 0.0
             shown.terminated[i] = False
             shown.truncated[i] = False
@@ -216,6 +228,7 @@ def advance_row(rows, shown, i, action):
     total = 0.0
     if s.terminated | s.truncated:
         begin_episode(rows, i, False)
+        show_drawn(rows, shown, i)
     else:
         if s.steps > 0 and changes_within(rows.plan_values):
             change_parameters(rows, i)
@@ -226,6 +239,7 @@ def advance_row(rows, shown, i, action):
             total += s.terms[j]
         ended = int(s.terminated | s.truncated)
         if ended:
+            show_drawn(rows, shown, i)
             row_kpis(rows.params[i], s, rows.data, shown.kpis[i])
     shown.reward[i] = total
     shown.terminated[i] = s.terminated
@@ -339,9 +353,10 @@ def bundles(table):
         carray(pointer_at(table[_SHOWN + 5]), (n, TERMS), np.float64),
         carray(pointer_at(table[_SHOWN + 6]), (n, FIGURES), np.float64),
         carray(pointer_at(table[_SHOWN + 7]), (n, len(INFO_BYTES)), np.uint8),
-        carray(pointer_at(table[_SHOWN + 8]), (n, agents, AGENT_COLUMNS), np.float32),
-        carray(pointer_at(table[_SHOWN + 9]), (n, agents, AGENT_ACTIONS), np.int8),
-        carray(pointer_at(table[_SHOWN + 10]), (n, agents), np.float64),
+        carray(pointer_at(table[_SHOWN + 8]), (n, PARAMETERS), np.float64),
+        carray(pointer_at(table[_SHOWN + 9]), (n, agents, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[_SHOWN + 10]), (n, agents, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[_SHOWN + 11]), (n, agents), np.float64),
     )
 
 
@@ -413,6 +428,7 @@ ACTIONS_DTYPE = np.int64
 actions_shape = shape_of_discrete
 STATE_BYTES = MASKED = TERMS = FIGURES = 0
 INFO_BYTES = np.zeros(0, np.int64)
+WHOLE = np.zeros(0, np.bool_)
 
 
 @njit
@@ -449,6 +465,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "STATE": kernel.STATE,
         "PARAMS": parameter_dtype(kernel.PARAMETERS),
         "PARAMETERS": len(kernel.PARAMETERS),
+        "WHOLE": np.array([parameter.dtype == "i8" for parameter in kernel.PARAMETERS], np.bool_),
         "DATA": has("DATA", NO_DATA),
         "COLUMNS": width(kernel.OBSERVATION),
         "MASKED": kernel.ACTION if hasattr(kernel, "mask") else 0,
@@ -491,7 +508,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         first_illegal=first_illegal if discrete else none_illegal,
         actions_shape=shape_of_discrete if discrete else shape_of_vectors,
     )
-    bind(refused, begin_episode, change_parameters, show_agents, data_address)
+    bind(refused, begin_episode, show_drawn, change_parameters, show_agents, data_address)
     bind(show_row, inline=True)  # here and below: to pass all arrays for every row costs a sixth of v1's step
     bind(reset_rows, observe_rows, step_agents_rows)
     bind(advance_row, inline=True)
