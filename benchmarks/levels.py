@@ -56,7 +56,7 @@ def main() -> None:
     """Train, play and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=250_000)
+    parser.add_argument("--steps", type=int, default=600_000)
     parser.add_argument("--days", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keep the agents here, and use those that are there")
