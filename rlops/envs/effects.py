@@ -48,6 +48,16 @@ class Effect:
         """Whether the parameter changes anything, and the declared figure by its declared sign."""
         return self.first_step is not None and (not self.declared or self.clear > CLEAR)
 
+    def __str__(self) -> str:
+        if self.first_step is None:
+            return f"parameter {self.parameter} must change something between its bounds, but nothing differs."
+        told = f"parameter {self.parameter} differs from step {self.first_step}"
+        if not self.declared:
+            return f"{told}."
+        must = "must hold" if self.holds else "must hold, but does not"
+        moved = f"{self.low:.6g} at the low bound, {self.high:.6g} at the high one"
+        return f"{told}; {self.declared} {must}: {moved} ({self.clear:+.1f} standard errors along the sign)."
+
 
 def effects(
     family: Family, number: int, names: Iterable[str] | None = None, *, episodes: int = EPISODES, seed: int = 0

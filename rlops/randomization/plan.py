@@ -35,6 +35,7 @@ from rlops.randomization.spec import Randomization
 
 _OPERATIONS = {"abs": ABS, "scale": SCALE, "add": ADD}
 _PER = {"episode": EPISODE, "step": STEP, "interval": INTERVAL}
+_ALMOST_HALF = 0.5 - 1e-9
 _AT_RESET = ("demand", "reset")
 """Kinds of parameters that an episode is made from where it begins; to change them later would do nothing."""
 
@@ -173,7 +174,9 @@ class _Planner:
             row["stream"] = stream_of(digest)
         else:  # uniform, and the designs, which are uniform at given points
             self._check(name, term.op, [term.low, term.high])
-            row["distribution"], row["a"], row["b"] = UNIFORM, term.low, term.high
+            # so that rounding leaves the first and the last whole number as likely as the others
+            margin = _ALMOST_HALF if row["whole"] and term.op == "abs" and term.dist != "grid" else 0.0
+            row["distribution"], row["a"], row["b"] = UNIFORM, term.low - margin, term.high + margin
 
     def _write_normal(self, row: Any, name: str, term: Any, low: float, high: float) -> None:
         row["distribution"], row["a"], row["b"] = NORMAL, term.mean, term.std

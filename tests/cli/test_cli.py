@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import rlops
 from rlops.agents_baseline import evaluate as evaluation
 from rlops.cli import __main__ as cli
 from rlops.cli.options import parameters
+from rlops.envs.effects import Effect
 from rlops.errors import InvalidValue
 from tests.agents_baseline.policies import DoNothing, Random
 
@@ -172,6 +174,31 @@ def test_golden_files_are_recorded_once_and_replayed(run, tmp_path):
     code, _, err = run("golden", "record", ID, "--folder", tmp_path)
     assert code == 2
     assert "a recorded version never changes" in err
+
+
+def test_check_replays_and_plays_every_parameter_at_its_bounds(run, tmp_path):
+    code, told, _ = run("check", ID, "--folder", ROOT / "tests" / "golden")
+    assert code == 0
+    assert "same" in told
+    assert "15 of 15 do what they declare" in told
+    code, told, _ = run("check", ID, "--folder", tmp_path)
+    assert code == 2
+    assert "none at" in told
+
+
+def test_check_names_a_parameter_that_does_not_do_what_it_declares(run, tmp_path, monkeypatch):
+    nothing = Effect("paint", None, "", math.nan, math.nan, math.nan)
+    wrong = Effect("speed_kmh", 3, "-lateness_share", 0.2, 0.4, -7.0)
+    right = Effect("near_km", 1, "+reward.near_pickup", 0.0, 500.0, 20.0)
+    monkeypatch.setattr("rlops.envs.effects.effects", lambda family, number: [nothing, wrong, right])
+    code, told, _ = run("check", ID, "--folder", tmp_path)
+    assert code == 1
+    assert "1 of 3 do what they declare" in told
+    assert f"{ID}: parameter paint must change something between its bounds, but nothing differs." in told
+    assert (
+        f"{ID}: parameter speed_kmh differs from step 3; -lateness_share must hold, but does not: 0.2 at the low "
+        "bound, 0.4 at the high one (-7.0 standard errors along the sign)."
+    ) in told
 
 
 def test_a_golden_file_that_diverges_exits_1(run, tmp_path, monkeypatch):

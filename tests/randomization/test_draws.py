@@ -74,6 +74,17 @@ def test_two_threads_draw_what_one_draws():
     np.testing.assert_array_equal(drawn(vector(300, threads=1)), drawn(vector(300, threads=2)))
 
 
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_worker_processes_draw_what_the_vector_face_draws(context):
+    workers = gym.vector.AsyncVectorEnv([lambda: randomize(gym.make(ID), SPEC)] * 2, context=context)
+    try:
+        _, infos = workers.reset(seed=7)
+    finally:
+        workers.close()
+    told = np.stack([infos["params"][name] for name in SPEC["params"]], axis=1)
+    np.testing.assert_array_equal(told, drawn(vector(2)))
+
+
 def test_terms_and_episodes_and_rows_draw_independently():
     envs = vector(2000, {"env": ID, "params": {n: {"dist": "uniform", "low": 0, "high": 1} for n in
                          ("arrival_rush", "arrival_midday", "arrival_else")}})  # fmt: skip
@@ -217,9 +228,11 @@ def test_a_distribution_has_its_quantiles(term, quantiles):
 def test_whole_parameters_stay_whole_and_names_of_choices_are_known():
     spec = {"env": "rlops/Dispatch-v1", "params": {"n_vehicles": {"dist": "uniform", "low": 5, "high": 8},
             "demand_profile": {"dist": "choice", "values": ["nyc", "flat"]}}}  # fmt: skip
-    envs = randomize(gym.make_vec("rlops/Dispatch-v1", num_envs=200), spec)
+    envs = randomize(gym.make_vec("rlops/Dispatch-v1", num_envs=400), spec)
     envs.reset(seed=0)
-    assert set(envs.unwrapped.params["n_vehicles"].tolist()) == {5, 6, 7, 8}
+    numbers, counts = np.unique(envs.unwrapped.params["n_vehicles"], return_counts=True)
+    assert numbers.tolist() == [5, 6, 7, 8]
+    assert np.all(abs(counts - 100) < 4 * (400 * 0.25 * 0.75) ** 0.5)  # each as likely as the others
     assert set(envs.unwrapped.params["demand_profile"].tolist()) == {1, 3}
 
 

@@ -85,11 +85,11 @@ def test_what_is_shown_are_the_parameters_in_force_in_every_step(flat):
     assert shown[0, 2] == 2 * 5 / 20 - 1  # near_km is not randomized
 
 
-@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(("flat", "info"), [(False, True), (True, False)])
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_rows_show_what_the_single_environment_shows_in_every_autoreset_mode(mode, flat):
+def test_rows_show_what_the_single_environment_shows_in_every_autoreset_mode(mode, flat, info):
     told = [episodes_of(single(flat), 2, flat, seed=5 + row) for row in range(3)]
-    envs = vector(3, mode, flat)
+    envs = vector(3, mode, flat, expose={"info": info})
     obs, _ = envs.reset(seed=5)
     for episode in range(2):
         for step in range(EPISODE + 1):
