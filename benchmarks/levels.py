@@ -2,7 +2,7 @@
 
 Trains several seeds of MaskablePPO on Dispatch-v1 with the shipped hyperparameters, each once with the nominal
 parameters and once with the level ``full``, and lets all play the same days nominal, ``full`` and ``ood``. An interval
-is over training seeds (Student, 95 %). Takes most of an hour on two cores.
+is over training seeds (Student, 95 %). Takes about twenty minutes on two cores.
 """
 
 from __future__ import annotations
