@@ -38,6 +38,10 @@ before ``reset``):
                                 ``step`` from one action an agent, ``(a,)`` each (with ``AGENTS``)
 ``observe_agent(p, s, d, a, out)`` and ``mask_agent(p, s, d, a, out)``
                                 what agent ``a`` sees and may do (with ``AGENTS``)
+``advance_rows(rows, shown, actions, low, high)``
+                                a loop of the kernel's own over the rows from ``low`` up to ``high``, in place of
+                                that in ``loops.py``: for dynamics so light that a row at a time is too slow. Its
+                                parameters cannot be randomized (optional)
 ==============================  =====================================================================
 
 The loops over rows, threads, autoreset and the faces are written once (``loops.py``, ``faces.py``).

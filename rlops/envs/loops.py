@@ -64,7 +64,7 @@ ARRAYS = (*Rows._fields, *Shown._fields, "chosen", "bids")
 number of agents whose arrays there are, the address of the dtype object that actions must have, len(plan),
 len(plan_values), and the number of threads."""
 
-HEAD = 7
+_N, _N_DATA, _AGENTS, _ACTION_TYPE, _N_PLAN, _N_PLAN_VALUES, _THREADS, HEAD = range(8)
 _STATE = HEAD + Rows._fields.index("state")
 _SHOWN = HEAD + len(Rows._fields)
 _CHOSEN = _SHOWN + len(Shown._fields)
@@ -333,17 +333,17 @@ def table_at(address):
 @njit
 def bundles(table):
     """Return the two bundles of the arrays that an address table names."""
-    n, agents = np.int64(table[0]), np.int64(table[2])
+    n, agents = np.int64(table[_N]), np.int64(table[_AGENTS])
     return Rows(
         carray(pointer_at(table[HEAD]), (n,), PARAMS),
         carray(pointer_at(table[HEAD + 1]), (n,), PARAMS),
         carray(pointer_at(table[HEAD + 2]), (n, PARAMETERS), np.float64),
         carray(pointer_at(table[HEAD + 3]), (n, PARAMETERS), np.float64),
-        carray(pointer_at(table[HEAD + 4]), (np.int64(table[4]),), TERM),
-        carray(pointer_at(table[HEAD + 5]), (np.int64(table[5]),), np.float64),
+        carray(pointer_at(table[HEAD + 4]), (np.int64(table[_N_PLAN]),), TERM),
+        carray(pointer_at(table[HEAD + 5]), (np.int64(table[_N_PLAN_VALUES]),), np.float64),
         carray(pointer_at(table[_STATE]), (n,), STATE),
         carray(pointer_at(table[_STATE + 1]), (n, STATE_BYTES), np.uint8),
-        carray(pointer_at(table[_STATE + 2]), (np.int64(table[1]),), DATA),
+        carray(pointer_at(table[_STATE + 2]), (np.int64(table[_N_DATA]),), DATA),
     ), Shown(
         carray(pointer_at(table[_SHOWN]), (n, COLUMNS), np.float32),
         carray(pointer_at(table[_SHOWN + 1]), (n, MASKED), np.int8),
@@ -367,15 +367,15 @@ def do_at(address, actions, verb):
     ``actions`` is the ``id`` of the array of actions, or 0 for a verb that needs none.
     """
     table = table_at(address)
-    n = np.int64(table[0])
+    n = np.int64(table[_N])
     at = np.uint64(0)
     if verb <= STEP_OR_RESET:
-        at = data_address(actions, n, table[3])
+        at = data_address(actions, n, table[_ACTION_TYPE])
         if at == 0:
             return MALFORMED
     rows, shown = bundles(table)
     chosen = carray(pointer_at(table[_CHOSEN]), (n,), np.bool_)
-    bids = carray(pointer_at(table[_CHOSEN + 1]), (n, np.int64(table[2])), np.int64)
+    bids = carray(pointer_at(table[_CHOSEN + 1]), (n, np.int64(table[_AGENTS])), np.int64)
     return do(rows, shown, chosen, bids, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), verb)
 
 
@@ -384,7 +384,7 @@ def advance_at(address, at, low, high):
     """Call :func:`advance_rows` on the arrays of the address table and the actions whose numbers are at ``at``."""
     table = table_at(address)
     rows, shown = bundles(table)
-    actions = carray(pointer_at(at), actions_shape(np.int64(table[0])), ACTIONS_DTYPE)
+    actions = carray(pointer_at(at), actions_shape(np.int64(table[_N])), ACTIONS_DTYPE)
     return advance_rows(rows, shown, actions, low, high)
 
 
@@ -396,15 +396,15 @@ def step_at(address, actions, verb):
     know, which costs a sixth of a light step.
     """
     table = table_at(address)
-    n = np.int64(table[0])
-    at = data_address(actions, n, table[3])
+    n = np.int64(table[_N])
+    at = data_address(actions, n, table[_ACTION_TYPE])
     if at == 0:
         return MALFORMED
     state = carray(pointer_at(table[_STATE]), (n,), STATE)
     code = refused(state, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), verb == STEP_OR_RESET)
     if code:
         return code
-    shares = np.int64(table[6])
+    shares = np.int64(table[_THREADS])
     ended = 0
     for share in prange(shares):
         ended += advance_at(address, at, n * share // shares, n * (share + 1) // shares)

@@ -258,11 +258,14 @@ def test_one_variant_at_a_time(monkeypatch):
 
 def test_variants_have_what_v2_has_and_a_state_of_their_own():
     for variant in (kernel_v2_decline, kernel_v2_reposition):
-        for name in ("PARAMETERS", "OBSERVATION", "REWARD_TERMS", "CONTEXT", "INFO", "DATA", "DATA_OPTION", "data_from",
+        for name in ("OBSERVATION", "REWARD_TERMS", "CONTEXT", "INFO", "DATA", "DATA_OPTION", "data_from",
                      "RENDER", "RENDER_FPS", "STEP_MINUTES"):  # fmt: skip
             assert getattr(variant, name) is getattr(kernel_v2, name)
         assert variant.KPIS[:-1] == kernel_v2.KPIS
         assert variant.STATE != kernel_v2.STATE
+    assert kernel_v2_decline.PARAMETERS is kernel_v2.PARAMETERS
+    without_agents = {p.name for p in kernel_v2.PARAMETERS} - {p.name for p in kernel_v2_reposition.PARAMETERS}
+    assert without_agents == {"reward_sharing"}
     plain = opened(False)
     assert "must be what save_state of the same id returned" in message(
         lambda: opened().load_state(plain.save_state()), InvalidValue
