@@ -215,6 +215,7 @@ class _Face:
     def clone_rows(self, source: int, targets: Any) -> None:
         """Make the rows ``targets`` exact copies of the row ``source``."""
         self._batch.load(self._batch.save([source]), targets)
+        self._begin()
 
     def _rows(self, ids: Any) -> np.ndarray:
         rows = np.zeros(self._batch.rows, np.bool_)
@@ -498,6 +499,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
     def _begin(self) -> None:
         super()._begin()
         self._fast = self._ready and self._discrete  # vector actions are checked here, discrete ones by the kernel
+        over = self._batch.out.terminated | self._batch.out.truncated
+        self._beginning = over if self._next_step and over.any() else None
 
     def _reset_mask(self, options: Mapping[str, Any] | None) -> np.ndarray:
         if not options or "reset_mask" not in options:
@@ -575,7 +578,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         began, self._beginning = self._beginning, None
         if not ended:
             infos = self._infos(self._all, stepped=True)
-            if began is not None:
+            if began is not None and self._drawn:
                 self._tell_params(infos, began)
             return infos
         rows = out.ended if self._kpi_names else out.terminated | out.truncated
@@ -586,7 +589,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             infos["_kpis"] = rows
         if self._drawn:
             self._tell_params(infos, rows if began is None else rows | began)
-            self._beginning = rows if self._next_step else None
+        self._beginning = rows if self._next_step else None
         self._tell_schedule(rows)
         if not self._same_step:
             return infos
@@ -618,6 +621,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         places = {parameter.name: k for k, parameter in enumerate(self.kernel.PARAMETERS)}
         self._drawn_columns = {name: places[name] for name in self._drawn}
         self._bare = self._bare and not self._drawn and self._schedule is None
+        self._begin()  # steps that tell nothing take no notice of rows that end
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(n, m)`` bool; the name that sb3-contrib looks for."""

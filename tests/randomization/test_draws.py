@@ -126,6 +126,22 @@ def test_every_episode_draws_anew_in_every_mode_and_says_what(mode):
     np.testing.assert_array_equal(told, expected)
 
 
+def test_rows_that_were_reset_after_their_end_are_not_told_of_again():
+    envs, waits = vector(3), np.zeros(3, np.int64)
+    while not envs.step(waits)[2].any():
+        pass
+    _, infos = envs.reset(options={"reset_mask": np.array([True, False, False])})
+    np.testing.assert_array_equal(infos["params"]["speed_kmh"][0], envs.unwrapped.params["speed_kmh"][0])
+    infos = envs.step(waits)[4]  # the others begin now
+    assert infos["_params"].tolist() == [False, True, True]
+    told = infos["params"]["speed_kmh"]
+    np.testing.assert_array_equal(told, [0, *envs.unwrapped.params["speed_kmh"][1:]])
+    while not envs.step(waits)[2].any():
+        pass
+    envs.reset()
+    assert "params" not in envs.step(waits)[4]
+
+
 def test_a_thousand_resets_do_not_accumulate():
     envs = vector(2)
     for _ in range(1000):
