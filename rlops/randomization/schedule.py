@@ -9,6 +9,7 @@ Automatic domain randomization: OpenAI et al. 2019, "Solving Rubik's Cube with a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def _pinned_ends(plan, values, numbers, usual, keys, out):  # type: ignore[no-un
                     out[i] = -1
 
 
-class Schedule:
+class Schedule(ABC):
     """The ends of the scheduled ranges, and what moves them.
 
     Attributes:
@@ -61,9 +62,9 @@ class Schedule:
         """Write the present ends into the ``terms`` of a plan, from which the next episodes draw."""
         terms["a"][self._rows], terms["b"][self._rows] = self.low, self.high
 
+    @abstractmethod
     def ended(self, batch: Batch, rows: np.ndarray) -> bool:
         """Take notice that the episodes of ``rows`` (n,) bool have ended; return whether ends have moved."""
-        raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
         """Return all that the schedule remembers, ready for JSON."""
