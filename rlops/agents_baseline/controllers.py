@@ -218,6 +218,16 @@ def controllers_for(id: str) -> tuple[str, ...]:
     return tuple(name for name in CONTROLLERS if version in _VERSIONS.get(name, (0, 1, 2)))
 
 
+_REFERENCES = {0: "nearest_idle", 1: "earliest_deadline", 2: "cheapest_insertion"}
+
+
+def reference_for(id: str, seed: int = 0) -> Agent | None:
+    """Return the controller that plays an environment in recordings, or None if it has none."""
+    if not id.startswith("rlops/") or not controllers_for(id):
+        return None
+    return make_controller(_REFERENCES[parse_id(id)[1]], id, seed)
+
+
 def make_controller(name: str, id: str, seed: int = 0) -> Agent:
     """Return a hand-written controller for an environment.
 

@@ -2,62 +2,76 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
+from rlops.cli.golden import FOLDER, Folder
 from rlops.cli.options import terminal
-from rlops.envs import FAMILIES, parse_id
+from rlops.envs import FAMILIES
 
-SAME, CHANGED, CANNOT_JUDGE = 0, 1, 2
+_COLOURS = {"same": "green", "round-off": "green", "changed": "red", "cannot judge": "yellow", "error": "red"}
 
 
 def check(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]…", help="Environments; all without any.", show_default=False),
+        typer.Argument(
+            metavar="[ID]…",
+            help="Environments, of rlops or any that Gymnasium knows; all of rlops without any.",
+            show_default=False,
+        ),
     ] = None,
-    folder: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the golden files.")] = Path("tests/golden"),
+    folder: Folder = FOLDER,
+    levels: Annotated[
+        str,
+        typer.Option(metavar="L0,L1,…", help="What is compared, L0 to L4, and N: what must hold of any environment."),
+    ] = "L0,L1,L2,L3,N",
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Judge layers by the steps around the first divergence only.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the result as JUnit XML.")] = None,
 ) -> None:
-    """Replay the golden files of environments, and see that every parameter does what it declares.
+    """Hold environments to their golden files, and to what must hold of any environment.
 
-    Exit codes: 0 the same, 1 changed, 2 cannot judge, as there is no golden file, or wrong use.
+    Exit codes: 0 the same, 1 changed, 2 cannot judge, or wrong use, 3 internal error.
     """
+    from rlops.agents_baseline.controllers import reference_for
+    from rlops.registry.dynamics import reports
+    from rlops.registry.dynamics.check import combined
+
+    wanted = [level.strip() for level in levels.split(",") if level.strip()]
     chosen = ids or [id for family in FAMILIES for id in family.ids]
-    for id in chosen:
-        parse_id(id)
     console = terminal()
-    table = Table("environment", "golden file", "parameters")
-    codes, faults = {SAME}, []
-    for id in track(chosen, "checking", console=console, transient=True):
-        code, replayed = _replayed(id, folder)
-        total, wrong = _effects(id)
-        codes |= {code, CHANGED if wrong else SAME}
-        table.add_row(id, replayed, f"{total - len(wrong)} of {total} do what they declare")
-        faults += wrong
+    results = [
+        reports.examined(id, folder, wanted, brief=brief, reference=reference_for(id) if "L4" in wanted else None)
+        for id in track(chosen, "checking", console=console, transient=True, disable=as_json)
+    ]
+    if junit is not None:
+        reports.write_junit(results, junit)
+    if as_json:
+        typer.echo(json.dumps(reports.as_json(results)))
+    else:
+        _show(console, results)
+    raise typer.Exit(combined(result.verdict for result in results))
+
+
+def _show(console: Any, results: list[Any]) -> None:
+    names = [level.name for level in results[0].levels] if results else []
+    names = list(dict.fromkeys(level.name for result in results for level in result.levels)) or names
+    table = Table("environment", "verdict", *names, "seconds")
+    for result in results:
+        status = {level.name: level.status for level in result.levels}
+        cells = [Text(status.get(name, ""), style=_COLOURS.get(status.get(name, ""), "")) for name in names]
+        verdict = Text(result.verdict, style=_COLOURS[result.verdict])
+        table.add_row(result.id, verdict, *cells, f"{result.seconds:.1f}")
     console.print(table)
-    for fault in faults:
-        console.print(fault, style="red", highlight=False, markup=False)
-    raise typer.Exit(CHANGED if CHANGED in codes else max(codes))
-
-
-def _replayed(id: str, folder: Path) -> tuple[int, str]:
-    """Return the code of the golden file's replay, and what to say of it."""
-    from rlops.envs import golden
-
-    path = golden.golden_file(id, folder)
-    if not path.exists():
-        return CANNOT_JUDGE, f"[yellow]none[/yellow] at {path}"
-    found = golden.replay(path)
-    return (SAME, "[green]same[/green]") if found is None else (CHANGED, f"[red]changed[/red]: {found}")
-
-
-def _effects(id: str) -> tuple[int, list[str]]:
-    """Return how many parameters there are, and a line for each that does not do what it declares."""
-    from rlops.envs.effects import effects
-
-    found = effects(*parse_id(id))
-    return len(found), [f"{id}: {one}" for one in found if not one.holds]
+    for result in results:
+        if result.verdict != "same":
+            console.print(Text(str(result), style=_COLOURS[result.verdict]), soft_wrap=True)

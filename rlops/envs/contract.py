@@ -17,6 +17,8 @@ Constants of a kernel:
 ``CONTEXT``        tuple of :class:`Column`: hidden quantities for ``expose_context=True`` (optional)
 ``AGENTS``         names of the agents of the parallel face (optional), with ``AGENT_ACTION`` (int),
                    ``AGENT_OBSERVATION`` (columns)
+``DERIVED``        fields of the state that only keep what another layer says: name → ``reward``, ``observation``
+                   or ``mask``; so that a check can tell a moved reward from moved dynamics (optional)
 ``ENGINE``         name of the physics engine, if the family has several (optional)
 ``STEP_MINUTES``   nominal length of a step [min], for frame rates and rates per hour (optional)
 ``VARIANTS``       construction options that change what may be decided (optional): the option's name → import

@@ -40,8 +40,8 @@ TERM = np.dtype(
         ("b", "f8"),
         ("c", "f8"),
         ("d", "f8"),
-        ("table_at", "i8"),  # TABLE: ``size`` values, and behind them their cumulated weights
-        ("size", "i8"),
+        ("table_at", "i8"),  # TABLE: ``entries`` values, and behind them their cumulated weights
+        ("entries", "i8"),
         ("points_at", "i8"),  # a designed term: ``points`` numbers within (0, 1)
         ("points", "i8"),  # 0: drawn
         ("mix_at", "i8"),  # a correlated term: the weights of ``mixed`` standard normals,
@@ -177,10 +177,10 @@ def value_at(term, values, u):
         return math.exp(term.a + (term.b - term.a) * u)
     if term.distribution == NORMAL:
         return term.a + term.b * normal_quantile(term.c + (term.d - term.c) * u)
-    low, high = 0, term.size - 1
+    low, high = 0, term.entries - 1
     while low < high:
         middle = (low + high) // 2
-        if u < values[term.table_at + term.size + middle]:
+        if u < values[term.table_at + term.entries + middle]:
             high = middle
         else:
             low = middle + 1

@@ -185,7 +185,7 @@ class _Planner:
             raise self._refused(name, f"the hard bounds must hold a part of the Gaussian, got mean {term.mean:g}.")
 
     def _write_table(self, row: Any, values: list[float], weights: list[float]) -> None:
-        row["distribution"], row["table_at"], row["size"] = TABLE, len(self.values), len(values)
+        row["distribution"], row["table_at"], row["entries"] = TABLE, len(self.values), len(values)
         self.values += values
         self.values += (np.cumsum(weights) / np.sum(weights)).tolist()
 

@@ -1,4 +1,7 @@
-"""Where a parameter of Dispatch matters: some act only together with others, or on the user's bookings."""
+"""Where a parameter of Dispatch matters: some act only together with others, or on the user's bookings.
+
+And where an episode is truncated: where vehicles are few and slow, and riders wait for them.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,28 @@ _MATTERS_WITH: dict[str, dict[str, float]] = {
     "repair_min": {"breakdown_per_km": 2e-3},
     "ride_limit_factor": {"leg_noise_sd": 0.35},
     "ride_limit_min": {"leg_noise_sd": 0.35, "ride_limit_factor": 1.2},
+    "truncated": {
+        "area_half_width_km": 9,
+        "base_speed_kmh": 22,
+        "board_amb_min": 5,
+        "board_wc_min": 10,
+        "circuity": 1.45,
+        "congestion_rho": 0.98,
+        "congestion_sd": 0.15,
+        "late_cancel": 0,
+        "leg_noise_sd": 0.35,
+        "n_vehicles": 5,
+        "no_show": 0,
+        "patience_min": 60,
+        "shift_min": 720,
+        "traffic_day_sd": 0.25,
+        "window_half_min": 30,
+    },
 }
 
 
 def excite(name: str) -> dict[str, Any]:
-    """Return the construction options under which the parameter ``name`` matters."""
+    """Return the construction options under which the parameter ``name`` matters, or an episode ends as ``name``."""
     if name == "demand_day":
         return {"demand": _two_days()}
     return {"params": _MATTERS_WITH.get(name, {})}

@@ -151,6 +151,7 @@ KPIS = (
     Column("illegal", "-", 0, np.inf, "actions that the mask excluded"),
 )
 INFO = ("illegal",)
+DERIVED = {"legal": "mask", "cost": "reward"}
 DATA_OPTION = "instance"
 RENDER = "rlops.envs.dispatch.render"
 RENDER_FPS = 4

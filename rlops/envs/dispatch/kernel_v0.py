@@ -70,6 +70,7 @@ KPIS = (
     Column("illegal", "-", 0, np.inf, "actions that the mask excluded"),
 )
 INFO = ("illegal",)
+DERIVED = {"total": "reward"}
 RENDER = "rlops.envs.dispatch.render"
 RENDER_FPS = 4
 

@@ -56,6 +56,7 @@ ADVANCE = PAIRS
 """The action that lets a minute pass."""
 ACTION = PAIRS + 1
 INFO = ("dt_min",)
+DERIVED = {"seen": "observation", "pair_legal": "mask", "n_legal": "mask", "return_usd": "reward"}
 
 OFF, IDLE, HOLDING, TO_PICKUP, AT_PICKUP, RIDING, ALIGHTING, VOID = range(8)
 """Mode of a vehicle. HOLDING: assigned, not left yet. VOID: driving to a pickup where nobody waits now."""

@@ -76,6 +76,7 @@ EVENT_MAX_MIN = 5
 ADVANCE = K * V_MAX
 ACTION = ADVANCE + 1
 INFO = ("dt_min",)
+DERIVED = {"vehicle_usd": "reward"}
 AGENT_INFO = ("lost_bid",)
 VARIANTS = {"allow_decline": "rlops.envs.dispatch.kernel_v2_decline"}
 

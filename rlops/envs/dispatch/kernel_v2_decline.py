@@ -16,6 +16,7 @@ from rlops.envs.dispatch.kernel_v2 import (
     CONTEXT,
     DATA,
     DATA_OPTION,
+    DERIVED,
     INFO,
     OBSERVATION,
     PARAMETERS,
@@ -36,8 +37,8 @@ from rlops.envs.dispatch.kernel_v2 import step as step_v2
 from rlops.envs.dispatch.plan import K
 
 __all__ = [
-    "CONTEXT", "DATA", "DATA_OPTION", "INFO", "OBSERVATION", "PARAMETERS", "RENDER", "RENDER_FPS", "REWARD_TERMS",
-    "STEP_MINUTES", "context", "data_from", "observe",
+    "CONTEXT", "DATA", "DATA_OPTION", "DERIVED", "INFO", "OBSERVATION", "PARAMETERS", "RENDER", "RENDER_FPS",
+    "REWARD_TERMS", "STEP_MINUTES", "context", "data_from", "observe",
 ]  # fmt: skip
 
 ACTION = ADVANCE + 1 + K

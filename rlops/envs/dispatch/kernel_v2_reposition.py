@@ -27,6 +27,7 @@ from rlops.envs.dispatch.kernel_v2 import (
     CONTEXT,
     DATA,
     DATA_OPTION,
+    DERIVED,
     INFO,
     OBSERVATION,
     RENDER,
@@ -47,7 +48,7 @@ from rlops.envs.dispatch.params import PARAMETERS as V2_PARAMETERS
 from rlops.envs.dispatch.plan import IDLE, V_MAX, lay_out, spare_km
 
 __all__ = [
-    "CONTEXT", "DATA", "DATA_OPTION", "INFO", "OBSERVATION", "RENDER", "RENDER_FPS", "REWARD_TERMS",
+    "CONTEXT", "DATA", "DATA_OPTION", "DERIVED", "INFO", "OBSERVATION", "RENDER", "RENDER_FPS", "REWARD_TERMS",
     "STEP_MINUTES", "context", "data_from", "observe",
 ]  # fmt: skip
 

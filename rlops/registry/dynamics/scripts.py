@@ -1,0 +1,244 @@
+"""The episodes that a golden file of a kernel records: what must be in them so that nothing can move unnoticed.
+
+* ``random``: a whole episode of legal actions by chance, now and then an illegal one;
+* ``reference``: a whole episode of a hand-written controller;
+* ``excited``: a whole episode in which as many parameters as possible are far from nominal;
+* ``excited NAME``: the first steps of one for every parameter on which none of the others depends;
+* ``mild``, ``full``, ``ood``: the first steps at every level of randomization;
+* one for every variant, one through the agents' face, one with records of the user's kind;
+* ``terminated`` and ``truncated``: the last steps of episodes that end so, where the whole ones do not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rlops.envs.batch import Batch
+from rlops.envs.compiling import compiled
+from rlops.envs.contract import Parameter, bounds
+from rlops.envs.draws import episode_key, stream_key, uniform
+from rlops.randomization import LEVELS
+from rlops.registry.dynamics.kernels import KernelSubject
+from rlops.registry.dynamics.subjects import Episode, Recording
+from rlops.registry.dynamics.traces import shortened
+
+MAX_STEPS = 2000
+"""Steps after which an episode is recorded no further."""
+FIRST_STEPS = 150
+"""Steps of episodes that are not recorded whole."""
+LAST_STEPS = 40
+"""Steps of episodes that are recorded for how they end."""
+ANY_ACTION = 0.1
+"""Share of the actions by chance that are chosen without regard to the mask."""
+_SEARCHED = 64
+"""Episodes among which ends that are still missing are looked for."""
+
+Policy = Callable[[Batch], np.ndarray]
+"""From a batch to an action for every row, or, through the agents' face, for every agent of every row."""
+
+
+def recordings(subject: KernelSubject, reference: Any = None) -> list[Recording]:
+    """Return the episodes of a golden file; ``reference`` is a controller, or None."""
+    episodes = scripted(subject)
+    if reference is not None:
+        named = Episode(f"reference {reference.name}", 1, np.zeros(0))
+        policy = lambda batch: reference.actions(batch, batch.out.obs, batch.out.mask.astype(np.bool_))  # noqa: E731
+        episodes.insert(1, _with_actions(subject, named, policy))
+    episodes += _excited_alone(subject, episodes)
+    recorded = [Recording(episode, subject.play(episode)) for episode in episodes]
+    return recorded + _ends(subject, recorded)
+
+
+def scripted(subject: KernelSubject) -> list[Episode]:
+    """Return the episodes that need neither a controller nor a search."""
+    kernel, plain = subject.kernel, Episode("random", 0, np.zeros(0))
+    whole = [plain, replace(plain, name="excited", seed=2, params=_far(subject))]
+    parts = [replace(plain, name=level, seed=3 + k, level=level) for k, level in enumerate(LEVELS[1:])]
+    parts += [replace(plain, name=variant, seed=6, variant=variant) for variant in getattr(kernel, "VARIANTS", ())]
+    if hasattr(kernel, "AGENTS"):
+        parts.append(replace(plain, name="agents", seed=7, agents=True))
+    return [_with_actions(subject, one, by_chance(one.seed)) for one in whole] + [
+        _with_actions(subject, one, by_chance(one.seed), FIRST_STEPS) for one in parts
+    ]
+
+
+def by_chance(seed: int) -> Policy:
+    """Return a policy that chooses among the legal actions, at times among all; vectors within their bounds."""
+    draws = _Draws(seed)
+
+    def policy(batch: Batch) -> np.ndarray:
+        kernel = batch.kernel
+        if len(batch.out.agent_mask[0]):
+            return _one_of(draws, batch.out.agent_mask.reshape(-1, kernel.AGENT_ACTION)).reshape(batch.rows, -1)
+        if not isinstance(kernel.ACTION, int):
+            low, high = (bound.astype(np.float64) for bound in bounds(kernel.ACTION))
+            return np.asarray(low + (high - low) * draws.random((batch.rows, len(low))))
+        legal = batch.out.mask if hasattr(kernel, "mask") else np.ones((batch.rows, kernel.ACTION), np.int8)
+        return _one_of(draws, np.where(draws.random((batch.rows, 1)) < ANY_ACTION, 1, legal))
+
+    return policy
+
+
+@compiled
+def _fill(key, count, out):  # type: ignore[no-untyped-def]
+    """Write uniform draws into ``out`` (n,)."""
+    h = stream_key(key, count, 0)
+    for k in range(len(out)):
+        out[k] = uniform(h, k)
+
+
+class _Draws:
+    """Uniform draws that are a hash of seed and count: they do not change with a library."""
+
+    def __init__(self, seed: int):
+        self.key, self.count = np.uint64(episode_key(seed, 0)), np.uint64(0)
+
+    def random(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Return an array of draws from (0, 1)."""
+        self.count += np.uint64(1)
+        drawn = np.empty(shape)
+        _fill(self.key, self.count, drawn.reshape(-1))
+        return drawn
+
+
+def _one_of(draws: _Draws, legal: np.ndarray) -> np.ndarray:
+    """Return a legal action for every row of ``legal`` (n, m)."""
+    wanted = (draws.random(len(legal)) * legal.sum(axis=1)).astype(np.int64)
+    return np.asarray(np.argmax(np.cumsum(legal, axis=1) > wanted[:, None], axis=1))
+
+
+def _with_actions(subject: KernelSubject, episode: Episode, policy: Policy, steps: int = MAX_STEPS) -> Episode:
+    """Return ``episode`` with the actions of ``policy``."""
+    batch = subject.begun(episode)
+    actions: list[np.ndarray] = []
+    while len(actions) < steps and not (batch.state["terminated"][0] or batch.state["truncated"][0]):
+        chosen = np.ascontiguousarray(policy(batch), np.int64 if episode.agents else batch.actions.dtype)
+        actions.append(chosen[0].copy())
+        if episode.agents:
+            batch.step_agents(chosen)
+        else:
+            batch.step(chosen, False)
+    return replace(episode, actions=np.array(actions))
+
+
+def _options(subject: KernelSubject, name: str) -> dict[str, Any]:
+    """Return the construction options under which a parameter matters, or an episode ends so."""
+    module = subject.family.excite
+    options: dict[str, Any] = importlib.import_module(module).excite(name) if module else {}
+    return options
+
+
+def _far(subject: KernelSubject) -> dict[str, float]:
+    """Return values far from nominal for all parameters, those that make others matter among them."""
+    nominal = subject.family.nominal(subject.number)[0]
+    draws = _Draws(0)
+    far = {p.name: _bound(p, float(nominal[p.name]), draws) for p in subject.kernel.PARAMETERS if not p.choices}
+    known = {p.name for p in subject.kernel.PARAMETERS}
+    for name in known:
+        far |= {k: v for k, v in _options(subject, name).get("params", {}).items() if k in known}
+    return far
+
+
+def _bound(parameter: Parameter, nominal: float, draws: _Draws) -> float:
+    """Return a value on the way from nominal to the farther of the two bounds, with digits of its own."""
+    far = parameter.high if parameter.high - nominal >= nominal - parameter.low else parameter.low
+    value = nominal + (0.25 + 0.2 * float(draws.random(1)[0])) * (far - nominal)
+    if not parameter.integer:
+        return value
+    return float(round(value)) if round(value) != nominal else nominal + float(np.sign(far - nominal))
+
+
+def _excited_alone(subject: KernelSubject, episodes: list[Episode]) -> list[Episode]:
+    """Return an episode for every parameter on which none of ``episodes`` depends."""
+    excited = {name for episode in episodes for name in subject.excited(episode)}
+    alone: list[Episode] = []
+    for k, parameter in enumerate(subject.kernel.PARAMETERS):
+        if parameter.name in excited:
+            continue
+        options = _options(subject, parameter.name)
+        value = parameter.high if parameter.integer and not parameter.choices else parameter.low
+        episode = Episode(
+            f"excited {parameter.name}",
+            100 + k,
+            np.zeros(0),
+            params={
+                **options.get("params", {}),
+                parameter.name: min(value, parameter.low + 1) if parameter.integer else value,
+            },
+            data=options.get(str(getattr(subject.kernel, "DATA_OPTION", None))),
+        )
+        episode = _with_actions(subject, episode, by_chance(100 + k))
+        found = subject.excited(episode)
+        if parameter.name in found:
+            excited |= found.keys()
+            end = found[parameter.name] + LAST_STEPS
+            alone.append(replace(episode, actions=episode.actions[:end]))
+    return alone
+
+
+def _ends(subject: KernelSubject, recorded: list[Recording]) -> list[Recording]:
+    """Return the last steps of episodes that end as none of ``recorded`` does."""
+    found = []
+    for end in ("terminated", "truncated"):
+        if not any(one.trace[f"ended.{end}"].any() for one in recorded):
+            episode = _ending(subject, end)
+            found += [_tail(subject, episode)] if episode else []
+    return found
+
+
+def _ending(subject: KernelSubject, end: str) -> Episode | None:
+    """Return an episode that is ``end``, looked for where the family says that it happens, played more or less idly."""
+    draws = _Draws(0)
+    known = {p.name for p in subject.kernel.PARAMETERS}
+    params = {k: v for k, v in _options(subject, end).get("params", {}).items() if k in known}
+    batch = subject.opened(Episode(end, 0, np.zeros(0), params=params), _SEARCHED)
+    batch.seed(np.arange(_SEARCHED), list(range(_SEARCHED)))
+    batch.reset()
+    chance, idle = by_chance(0), draws.random(_SEARCHED)
+    actions: list[np.ndarray] = []
+    running = np.ones(_SEARCHED, np.bool_)
+    while len(actions) < MAX_STEPS and running.any():
+        chosen = np.ascontiguousarray(chance(batch), batch.actions.dtype)
+        if batch.out.mask.size:
+            last = batch.out.mask.shape[1] - 1 - np.argmax(batch.out.mask[:, ::-1], axis=1)
+            chosen = np.where(draws.random(_SEARCHED) < idle, last, chosen)
+        actions.append(chosen)
+        batch.step(chosen, True)
+        hits = np.flatnonzero(running & getattr(batch.out, end))
+        if len(hits):
+            row = int(hits[0])
+            return Episode(end, row, np.array([one[row] for one in actions]), params=params)
+        running &= ~(batch.out.terminated | batch.out.truncated)
+    return None
+
+
+def _tail(subject: KernelSubject, episode: Episode) -> Recording:
+    """Return the last steps of ``episode``."""
+    last = len(episode.actions)
+    first = max(last - LAST_STEPS, 0)
+    part = shortened(subject.play(episode), first, last)
+    return Recording(replace(episode, actions=episode.actions[first:], params={}, start=shortened(part, 0, 0)), part)
+
+
+def returns(subject: KernelSubject, reference: Any, episodes: int) -> np.ndarray:
+    """Return the returns of ``episodes`` episodes side by side, seeds 0 …, by ``reference`` or by chance."""
+    batch = subject.opened(Episode("", 0, np.zeros(0)), episodes)
+    batch.seed(np.arange(episodes), list(range(episodes)))
+    batch.reset()
+    chance, total, running = by_chance(0), np.zeros(episodes), np.ones(episodes, np.bool_)
+    for _ in range(MAX_STEPS):
+        if reference is None:
+            actions = chance(batch)
+        else:
+            actions = reference.actions(batch, batch.out.obs, batch.out.mask.astype(np.bool_))
+        batch.step(np.ascontiguousarray(actions, batch.actions.dtype), True)
+        total[running] += batch.out.reward[running]
+        running &= ~(batch.out.terminated | batch.out.truncated)
+        if not running.any():
+            break
+    return total
