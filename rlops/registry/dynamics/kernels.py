@@ -15,7 +15,7 @@ from rlops.envs.batch import Batch
 from rlops.envs.contract import Column, Family, Parameter
 from rlops.randomization import levels, plan_of
 from rlops.registry.dynamics.subjects import Episode, Recording, host
-from rlops.registry.dynamics.traces import MOMENTS, ONCE, STEPS, Trace, clock, leaves
+from rlops.registry.dynamics.traces import MOMENTS, ONCE, Trace, clock, leaves
 
 _CHECKED_EVERY = 32
 """Steps between looks at whether a replay has left what is expected of it."""
@@ -176,14 +176,17 @@ class KernelSubject:
         return {name: array.copy() for name, array in _state_of(batch.state).items()}
 
     def excited(self, episode: Episode) -> dict[str, int]:
-        """Return the parameters on which ``episode`` depends, each with the first step that shows it."""
+        """Return the parameters on which ``episode`` depends, each with the first step that shows it.
+
+        Each is played at the farther of its bounds, with the same actions.
+        """
         first = self.begun(episode)
         parameters = self.kernel.PARAMETERS
         batch = self.opened(replace(episode, params={}), 1 + len(parameters))
         batch.base[:] = first.params[0]
         for k, parameter in enumerate(parameters):
             column: np.ndarray = batch.base[parameter.name]
-            column[1 + k] = _nudged(parameter, float(first.params[parameter.name][0]))
+            column[1 + k] = _other_bound(parameter, float(first.params[parameter.name][0]))
         batch.seed(np.arange(batch.rows), [episode.seed] * batch.rows)
         batch.reset()
         found: dict[str, int] = {}
@@ -239,8 +242,8 @@ class _Recorder:
         return any(
             not np.array_equal(array, expected[name][span], equal_nan=array.dtype.kind == "f")
             for name, array in now.items()
-            for span in [{MOMENTS: slice(low, high), STEPS: slice(low, high - 1), ONCE: slice(None)}[clock(name)]]
-            if name in expected
+            for span in [slice(low, high) if clock(name) == MOMENTS else slice(low, high - 1)]
+            if name in expected and clock(name) != ONCE
         )
 
     def trace(self, first: int = 0) -> Trace:
@@ -300,10 +303,9 @@ def _write(records: np.ndarray, name: str, trace: Mapping[str, np.ndarray], mome
             array[...] = trace[leaf][moments]
 
 
-def _nudged(parameter: Parameter, value: float) -> float:
-    """Return a value near ``value`` within the hard bounds."""
-    by = 1.0 if parameter.dtype == "i8" else 1e-3 * (parameter.high - parameter.low)
-    return value + by if value + by <= parameter.high else value - by
+def _other_bound(parameter: Parameter, value: float) -> float:
+    """Return the hard bound that is farther from ``value``."""
+    return parameter.high if parameter.high - value >= value - parameter.low else parameter.low
 
 
 def _columns(columns: tuple[Column, ...]) -> list[list[Any]]:

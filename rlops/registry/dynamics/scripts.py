@@ -35,6 +35,8 @@ LAST_STEPS = 40
 """Steps of episodes that are recorded for how they end."""
 ANY_ACTION = 0.1
 """Share of the actions by chance that are chosen without regard to the mask."""
+_TRIALS = 4
+"""Episodes at either bound that are tried for a parameter of its own."""
 _SEARCHED = 64
 """Episodes among which ends that are still missing are looked for."""
 
@@ -138,7 +140,7 @@ def _far(subject: KernelSubject) -> dict[str, float]:
     nominal = subject.family.nominal(subject.number)[0]
     draws = _Draws(0)
     far = {p.name: _bound(p, float(nominal[p.name]), draws) for p in subject.kernel.PARAMETERS if not p.choices}
-    known = {p.name for p in subject.kernel.PARAMETERS}
+    known = [p.name for p in subject.kernel.PARAMETERS]
     for name in known:
         far |= {k: v for k, v in _options(subject, name).get("params", {}).items() if k in known}
     return far
@@ -154,30 +156,22 @@ def _bound(parameter: Parameter, nominal: float, draws: _Draws) -> float:
 
 
 def _excited_alone(subject: KernelSubject, episodes: list[Episode]) -> list[Episode]:
-    """Return an episode for every parameter on which none of ``episodes`` depends."""
+    """Return an episode for every parameter on which none of ``episodes`` depends, where one can be found."""
     excited = {name for episode in episodes for name in subject.excited(episode)}
     alone: list[Episode] = []
     for k, parameter in enumerate(subject.kernel.PARAMETERS):
-        if parameter.name in excited:
-            continue
         options = _options(subject, parameter.name)
-        value = parameter.high if parameter.integer and not parameter.choices else parameter.low
-        episode = Episode(
-            f"excited {parameter.name}",
-            100 + k,
-            np.zeros(0),
-            params={
-                **options.get("params", {}),
-                parameter.name: min(value, parameter.low + 1) if parameter.integer else value,
-            },
-            data=options.get(str(getattr(subject.kernel, "DATA_OPTION", None))),
-        )
-        episode = _with_actions(subject, episode, by_chance(100 + k))
-        found = subject.excited(episode)
-        if parameter.name in found:
-            excited |= found.keys()
-            end = found[parameter.name] + LAST_STEPS
-            alone.append(replace(episode, actions=episode.actions[:end]))
+        for seed, value in enumerate(_TRIALS * (parameter.low, parameter.high), 100):
+            if parameter.name in excited:
+                break
+            params = {**options.get("params", {}), parameter.name: value}
+            data = options.get(str(getattr(subject.kernel, "DATA_OPTION", None)))
+            plain = Episode(f"excited {parameter.name}", seed, np.zeros(0), params=params, data=data)
+            episode = _with_actions(subject, plain, by_chance(seed))
+            found = subject.excited(episode)
+            if parameter.name in found:
+                excited |= found.keys()
+                alone.append(replace(episode, actions=episode.actions[: found[parameter.name] + LAST_STEPS]))
     return alone
 
 
