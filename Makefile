@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 BENCH  := .venv-bench
 CODE   := rlops tests benchmarks
 
-.PHONY: help setup demo test check format docs golden bench clean
+.PHONY: help setup demo test check format docs golden mutants bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -43,6 +43,10 @@ docs: $(READY) ## write the tables of the families' READMEs anew
 
 golden: $(READY) ## record the golden files that are missing; a recorded one is never touched
 	$(BIN)/python -m rlops.cli golden record
+
+mutants: $(READY) ## see that no mutation of the dynamics goes unnoticed, and no rebuild raises an alarm (an hour)
+	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutants.rebuilds
 
 bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet machine)
 	$(BENCH)/bin/python -m benchmarks.faces

@@ -21,4 +21,5 @@ DISPATCH_STATIC = Family(
     "DispatchStatic",
     "All requests are known in advance: the dial-a-ride and pickup-and-delivery problems with published optima.",
     (STATIC_V2,),
+    _EXCITE,
 )

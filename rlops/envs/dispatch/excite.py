@@ -40,6 +40,57 @@ _MATTERS_WITH: dict[str, dict[str, float]] = {
     },
 }
 
+_RUSH: dict[str, Any] = {"arrival_rush": 1, "arrival_midday": 1, "arrival_else": 1, "load_end_probability": 0.01}
+_CROWDED: dict[str, Any] = {
+    "demand_per_day": 280,
+    "demand_day_cv": 0.3,
+    "hotspots": 8,
+    "hotspot_share": 0.9,
+    "directional_am": 0.25,
+    "late_cancel": 0.15,
+    "no_show": 0.12,
+    "wc_share": 0.4,
+    "party2_share": 0.3,
+    "patience_min": 60,
+    "base_speed_kmh": 22,
+}
+_QUIET: dict[str, Any] = {"demand_per_day": 100, "patience_min": 10, "window_half_min": 10, "prebook_share": 1}
+_BROKEN: dict[str, Any] = {"breakdown_per_km": 2e-3, "repair_min": 60, "leg_noise_sd": 0.35, "ride_limit_factor": 1.2}
+_ELECTRIC: dict[str, Any] = {"ev_share": 0.5, "ev_range_km": 160, "ev_charge_kw": 22, "shift_min": 480}
+_CITY: tuple[dict[str, Any], ...] = (
+    *({"name": f"demand profile {k}", "params": {"demand_profile": k}, "last": 3, "seed": 310 + k} for k in (1, 2, 3)),
+    {"name": "a full day", "params": {"demand_per_day": 280, "demand_day_cv": 0.3}, "last": 3, "seed": 325},
+    {"name": "nobody drives", "params": _QUIET, "waits": 1.0, "seed": 320},
+)
+SITUATIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    "Dispatch-v0": (
+        {"name": "a full fleet", "params": _RUSH, "any_action": 0.0},
+        {"name": "illegal actions", "any_action": 1.0, "seed": 301},
+    ),
+    "Dispatch-v1": (*_CITY, {"name": "a crowded day", "params": _CROWDED, "waits": 0.5, "any_action": 0.0}),
+    "Dispatch-v2": (
+        *_CITY,
+        {"name": "a crowded day", "params": {**_CROWDED, "n_vehicles": 16}, "waits": 0.5, "any_action": 0.0},
+        {"name": "breakdowns", "params": _BROKEN, "waits": 0.3, "seed": 302},
+        {"name": "electric vehicles", "params": _ELECTRIC, "waits": 0.3, "seed": 303},
+        {"name": "from event to event", "params": {"event_driven": 1, "pooling": 0}, "waits": 0.5, "seed": 304},
+    ),
+    "DispatchStatic-v2": (
+        {"name": "illegal actions", "any_action": 1.0, "seed": 301},
+        {"name": "long rides", "params": {"max_ride_min": 20, "half_width_min": 20, "service_min": 0}, "seed": 302},
+        {
+            "name": "one vehicle",
+            "params": {"n_requests": 30, "vehicles": 1, "capacity": 1},
+            "any_action": 0,
+            "seed": 303,
+        },
+    ),
+    "DispatchReposition-v2": (
+        {"name": "moves of electric vehicles", "params": {**_ELECTRIC, "n_vehicles": 16}, "waits": 0.3, "seed": 305},
+    ),
+}
+"""What seldom happens by itself, by version: see :class:`rlops.registry.dynamics.scripts.Situation`."""
+
 
 def excite(name: str) -> dict[str, Any]:
     """Return the construction options under which the parameter ``name`` matters, or an episode ends as ``name``."""

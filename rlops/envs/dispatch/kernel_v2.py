@@ -574,7 +574,7 @@ def kpis(p, s, d, out):
     out[14] = _share(s.busy_min, on_shift_min, 0.0)
     out[15] = _share(done - wheelchairs_done, eligible - wheelchairs, 1.0)
     out[16] = _share(wheelchairs_done, wheelchairs, 1.0)
-    _quarter_completion(s, s.bookings.direct_min, out, 17)
+    _quarter_completion(s, s.bookings["direct_min"], out, 17)
     _quarter_completion(s, s.centre_km, out, 21)
     out[25] = 1.0
     for i in range(15, 25):

@@ -11,6 +11,7 @@ import pickle
 import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -96,6 +97,14 @@ def _finding(name: str, made: _Made) -> Finding:
     return Finding(name, told is None, told or "")
 
 
+@contextmanager
+def old_versions_wanted() -> Iterator[None]:
+    """Silence Gymnasium's remark that there is a newer version."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is out of date.*")
+        yield
+
+
 class _Made:
     """Makes the environment of one id as often as a check wants.
 
@@ -111,14 +120,12 @@ class _Made:
 
     def single(self, **options: Any) -> Any:
         """Return a new single environment."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is out of date.*")
+        with old_versions_wanted():
             return gym.make(self.id, disable_env_checker=True, **options)
 
     def rows(self, count: int, **options: Any) -> Any:
         """Return a new vector of ``count`` rows."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is out of date.*")
+        with old_versions_wanted():
             return gym.make_vec(self.id, num_envs=count, **options)
 
     def played(self, seed: int | None, env: Any = None, states: bool = True) -> Trace:

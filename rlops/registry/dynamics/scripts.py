@@ -5,6 +5,7 @@
 * ``excited``: a whole episode in which as many parameters as possible are far from nominal;
 * ``excited NAME``: the first steps of one for every parameter on which none of the others depends;
 * ``mild``, ``full``, ``ood``: the first steps at every level of randomization;
+* ``situation NAME``: what the family's module of situations says is rare (:class:`Situation`);
 * one for every variant, one through the agents' face, one with records of the user's kind;
 * ``terminated`` and ``truncated``: the last steps of episodes that end so, where the whole ones do not.
 """
@@ -12,8 +13,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,31 @@ _TRIALS = 4
 _SEARCHED = 64
 """Episodes among which ends that are still missing are looked for."""
 
+
+@dataclass(frozen=True)
+class Situation:
+    """Something that seldom happens by itself, and how to bring it about.
+
+    Attributes:
+        name: What it is.
+        params: Parameters that differ from nominal.
+        waits: Share of the steps in which the last legal action is taken: to wait.
+        any_action: Share of the other steps in which an action is chosen without regard to the mask.
+        first, last: Steps that are recorded.
+        seed: Of the episode.
+        data: Records of the user's kind.
+    """
+
+    name: str
+    params: Mapping[str, float] = field(default_factory=dict)
+    waits: float = 0.0
+    any_action: float = ANY_ACTION
+    first: int = 0
+    last: int = MAX_STEPS
+    seed: int = 300
+    data: Any = None
+
+
 Policy = Callable[[Batch], np.ndarray]
 """From a batch to an action for every row, or, through the agents' face, for every agent of every row."""
 
@@ -53,7 +79,24 @@ def recordings(subject: KernelSubject, reference: Any = None) -> list[Recording]
         episodes.insert(1, _with_actions(subject, named, policy))
     episodes += _excited_alone(subject, episodes)
     recorded = [Recording(episode, subject.play(episode)) for episode in episodes]
+    recorded += [_situation(subject, one) for one in _situations(subject)]
     return recorded + _ends(subject, recorded)
+
+
+def _situations(subject: KernelSubject) -> list[Situation]:
+    """Return what the family says is rare."""
+    module = importlib.import_module(subject.family.excite) if subject.family.excite else None
+    found: list[Situation] = [
+        Situation(**one) for one in getattr(module, "SITUATIONS", {}).get(subject.id.removeprefix("rlops/"), ())
+    ]
+    return found
+
+
+def _situation(subject: KernelSubject, one: Situation) -> Recording:
+    """Return the steps of a situation that are recorded."""
+    plain = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params, data=one.data)
+    episode = _with_actions(subject, plain, by_chance(one.seed, one.waits, one.any_action), one.last)
+    return _part(subject, episode, one.first) if one.first else Recording(episode, subject.play(episode))
 
 
 def scripted(subject: KernelSubject) -> list[Episode]:
@@ -69,8 +112,14 @@ def scripted(subject: KernelSubject) -> list[Episode]:
     ]
 
 
-def by_chance(seed: int) -> Policy:
-    """Return a policy that chooses among the legal actions, at times among all; vectors within their bounds."""
+def by_chance(seed: int, waits: float = 0.0, any_action: float = ANY_ACTION) -> Policy:
+    """Return a policy that chooses among the legal actions, at times among all; vectors within their bounds.
+
+    Args:
+        seed: Of its draws.
+        waits: Share of the steps in which it takes the last legal action instead: to wait.
+        any_action: Share of the other steps in which it does not regard the mask.
+    """
     draws = _Draws(seed)
 
     def policy(batch: Batch) -> np.ndarray:
@@ -81,7 +130,9 @@ def by_chance(seed: int) -> Policy:
             low, high = (bound.astype(np.float64) for bound in bounds(kernel.ACTION))
             return np.asarray(low + (high - low) * draws.random((batch.rows, len(low))))
         legal = batch.out.mask if hasattr(kernel, "mask") else np.ones((batch.rows, kernel.ACTION), np.int8)
-        return _one_of(draws, np.where(draws.random((batch.rows, 1)) < ANY_ACTION, 1, legal))
+        chosen = _one_of(draws, np.where(draws.random((batch.rows, 1)) < any_action, 1, legal))
+        last = legal.shape[1] - 1 - np.argmax(legal[:, ::-1], axis=1)
+        return np.where(draws.random(batch.rows) < waits, last, chosen) if waits else chosen
 
     return policy
 
@@ -159,7 +210,7 @@ def _excited_alone(subject: KernelSubject, episodes: list[Episode]) -> list[Epis
     """Return an episode for every parameter on which none of ``episodes`` depends, where one can be found."""
     excited = {name for episode in episodes for name in subject.excited(episode)}
     alone: list[Episode] = []
-    for k, parameter in enumerate(subject.kernel.PARAMETERS):
+    for parameter in subject.kernel.PARAMETERS:
         options = _options(subject, parameter.name)
         for seed, value in enumerate(_TRIALS * (parameter.low, parameter.high), 100):
             if parameter.name in excited:
@@ -213,9 +264,12 @@ def _ending(subject: KernelSubject, end: str) -> Episode | None:
 
 def _tail(subject: KernelSubject, episode: Episode) -> Recording:
     """Return the last steps of ``episode``."""
-    last = len(episode.actions)
-    first = max(last - LAST_STEPS, 0)
-    part = shortened(subject.play(episode), first, last)
+    return _part(subject, episode, max(len(episode.actions) - LAST_STEPS, 0))
+
+
+def _part(subject: KernelSubject, episode: Episode, first: int) -> Recording:
+    """Return ``episode`` from moment ``first`` on."""
+    part = shortened(subject.play(episode), first, len(episode.actions))
     return Recording(replace(episode, actions=episode.actions[first:], params={}, start=shortened(part, 0, 0)), part)
 
 

@@ -1,0 +1,86 @@
+"""``rlops check`` on a copy of the package, in a process of its own."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+from tests.mutants.reach import PACKAGE, ROOT
+
+GOLDEN = ROOT / "tests" / "golden"
+LIMIT_S = 600.0
+"""[s] Far more than a check takes; a mutation that makes a loop endless never ends."""
+
+BY_COST = (
+    "rlops/Dispatch-v0",
+    "rlops/DispatchStatic-v2",
+    "rlops/Dispatch-v1",
+    "rlops/Dispatch-v2",
+    "rlops/DispatchReposition-v2",
+)
+"""The environments, that with the cheapest check first."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a check said.
+
+    Attributes:
+        verdict: ``same``, ``round-off``, ``changed``, ``cannot judge`` or ``error``; ``no answer`` if it was none of
+            these, ``hung`` if it did not end.
+        moved: The layers that it says have moved.
+        detail: Where it first diverged, or the last line of what it printed.
+        seconds: It took so long [s].
+    """
+
+    verdict: str
+    moved: tuple[str, ...] = ()
+    detail: str = ""
+    seconds: float = 0.0
+
+
+def copy_of_the_package(folder: Path) -> Path:
+    """Make a compiled copy of the package in ``folder`` and return the folder."""
+    shutil.copytree(PACKAGE, folder / "rlops", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    # By hash: a mutated file may have the size and the time of the one before.
+    compileall.compile_dir(folder / "rlops", quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+    return folder
+
+
+def check(id: str, folder: Path, **environment: str) -> Answer:
+    """Return what the check of ``id`` says of the copy in ``folder``, interpreted unless ``environment`` differs."""
+    command = [sys.executable, "-m", "rlops.cli", "check", id, "--folder", str(GOLDEN), "--levels", "L0,L1,L2"]
+    variables = os.environ | {"PYTHONPATH": str(folder), "NUMBA_DISABLE_JIT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(
+            [*command, "--brief", "--json"],
+            cwd=folder,
+            env=variables | environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return Answer("hung", detail=f"after {LIMIT_S:g} s", seconds=LIMIT_S)
+    return answer_of(done.stdout, done.stderr, time.monotonic() - begun)
+
+
+def answer_of(printed: str, errors: str, seconds: float) -> Answer:
+    """Return what the JSON that a check printed says of its one environment."""
+    try:
+        (result,) = json.loads(printed)["results"]
+        where = result["first"] or {}
+        detail = ", ".join(f"{name} {value}" for name, value in where.items())
+        return Answer(result["verdict"], tuple(result["moved"]), detail, seconds)
+    except (ValueError, KeyError, TypeError):
+        last = (errors or printed).strip().splitlines()[-1:]
+        return Answer("no answer", detail="".join(last), seconds=seconds)

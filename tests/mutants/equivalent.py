@@ -1,0 +1,76 @@
+"""Mutations that change nothing that a released environment does, each with the reason.
+
+A threshold on a continuous quantity moved by 1e-6 is one of them: a value between the old and the new one comes up once
+in a million. Thresholds are moved by far more elsewhere in the catalogue, and nominal values are compared as such.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+_THRESHOLD = "only decides a comparison with a continuous quantity, and 1e-6 lies between no two values"
+_NO_NORMAL = "no shipped level draws normal numbers"
+_NO_CHANGE = "no term of a shipped level changes within an episode"
+_NO_PIN = "no shipped level pins a term to a bound; schedules do"
+_NO_EVENING = "a day of v0 ends at 16:00, before the evening's rush hour"
+_DEPOT = "the depot of a drawn instance is at the origin, and x + 0 = x - 0; only a given instance has another"
+_NO_DATA = "only a given table of bookings or a given instance comes here; golden episodes are drawn"
+_ENDLESS = "the loop would never end: nobody needs a check to notice"
+_WITHIN = "no drawn trip leaves the area, so that this bound clips nothing"
+_SMALL_PARTY = "no party has the four riders that would be clipped"
+
+REASONS = {
+    "city.DEMAND_SHARE.value.3": "the flat profile's shares are all the same and divided by their sum",
+    "city.SPEED_SHAPE.value.0": "the flat profile's speeds are all the same and divided by their mean",
+    "city._draw_bookings.weight.0": _THRESHOLD,
+    "city._poisson.compare.1": "no hour has a thousand bookings",
+    "city.quarter_at.literal.*": _THRESHOLD,
+    "city._take_bookings.*": _NO_DATA,
+    "city._day_end.*": _NO_DATA,
+    "kernel_static.copy_instance.*": _NO_DATA,
+    "kernel_static.can_append.flip.[78]": "a drawn instance limits rides and routes; only a given one may not",
+    "kernel_static.observe.sign.[12]": _DEPOT,
+    "kernel_static.radius.sign.[12]": _DEPOT,
+    "kernel_static.radius.literal.0": "the radius of a drawn instance is kilometres",
+    "kernel_v0.arrival_probability.compare.[23]": _NO_EVENING,
+    "kernel_v0.arrival_probability.weight.*": _THRESHOLD,
+    "kernel_v0.assign.literal.*": _THRESHOLD,
+    "kernel_v0.assign.weight.[01]": _THRESHOLD,
+    "kernel_v0.traffic.compare.[23]": _NO_EVENING,
+    "kernel_v1._CLOCK.value.3": "a table's length: it would not get another whole minute",
+    "kernel_v1._fill_slot.literal.1[01]": _SMALL_PARTY,
+    "kernel_v1._fill_slot.literal.[1-8]": _WITHIN,
+    "kernel_v1._show_vehicle.literal.[1-8]": _WITHIN,
+    "kernel_v1._write_legal.flip.0": "an early return: without it the loops find nothing legal either",
+    "kernel_v1.reset.compare.1": "no drawn day is without a booking",
+    "kernel_v1.reset.lost.5": "the reveal that follows writes it anew",
+    "plan._EPS.value.0": _THRESHOLD,
+    "sampling.*_[A-Z]*.value.*": _NO_NORMAL,
+    "sampling.PIN_STREAM.value.0": _NO_PIN,
+    "sampling._rational.*": _NO_NORMAL,
+    "sampling.draw_parameters.compare.1": _NO_PIN,
+    "sampling.draw_parameters.count.*": _NO_PIN,
+    "sampling.draw_parameters.flip.2": _NO_CHANGE,
+    "sampling.draw_parameters.flip.4": _NO_PIN,
+    "sampling.draw_parameters.flip.6": "every term of a shipped level takes the nominal value's place",
+    "sampling.draw_parameters.sign.0": "every term of a shipped level takes the nominal value's place",
+    "sampling.interval_at.*": _NO_CHANGE,
+    "sampling.normal_quantile.*": _NO_NORMAL,
+    "sampling.normal_share.*": _NO_NORMAL,
+    "sampling.number_at.draw.[23]": _NO_NORMAL,
+    "sampling.number_at.flip.0": _NO_CHANGE,
+    "sampling.pinned_at.*": _NO_PIN,
+    "sampling.value_at.compare.0": _ENDLESS,
+    "sampling.value_at.sign.[23456]": "no shipped level draws log-uniform or normal numbers",
+    "sampling.value_at.sign.9": _ENDLESS,
+    "schedule.TOLERANCE_MIN.value.0": _THRESHOLD,
+    "schedule.ride_min.literal.0": "says that a stop is no delivery, for which any negative number would do",
+    "schedule.scheduled.compare.6": "the loop turns once more, finds nothing to delay and ends likewise",
+    "shipped._outside.compare.*": "values outside of the plausible range are never on its ends",
+}
+"""By the name of the mutation, or a pattern of names."""
+
+
+def reason(name: str) -> str:
+    """Return why a mutation changes nothing, empty if it may."""
+    return next((why for pattern, why in REASONS.items() if fnmatchcase(name, pattern)), "")

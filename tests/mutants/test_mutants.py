@@ -1,0 +1,157 @@
+import ast
+import json
+from fnmatch import fnmatchcase
+
+import pytest
+
+from tests.mutants import equivalent
+from tests.mutants.__main__ import Result, results
+from tests.mutants.catalogue import KINDS, LAYERS, Mutation, candidates, catalogue, sample
+from tests.mutants.checking import Answer, answer_of
+from tests.mutants.reach import IDS, PACKAGE, layers_by_name
+from tests.mutants.rebuilds import CONFIGURATIONS, rebuilds
+
+CHEAP = {"rlops/Dispatch-v0", "rlops/DispatchStatic-v2"}
+SAMPLED = 6
+
+
+@pytest.fixture(scope="module")
+def mutations():
+    return catalogue()
+
+
+@pytest.fixture(scope="module")
+def names():
+    return [one.name for one in candidates()]
+
+
+@pytest.fixture(scope="module")
+def mutation():
+    return Mutation(
+        "m.f.sign.0",
+        "m.py",
+        1,
+        "1: + → -",
+        "sign",
+        IDS[:1],
+        frozenset({"dynamics"}),
+        frozenset({"reward"}),
+        ((2, 3, "-"),),
+    )
+
+
+def test_there_are_at_least_sixty_mutations_of_every_environment(mutations):
+    assert all(sum(id in one.ids for one in mutations) >= 60 for id in IDS)
+
+
+def test_every_kind_is_covered_by_several_mutations(mutations):
+    assert all(sum(one.kind == kind for one in mutations) >= 5 for kind in KINDS)
+
+
+def test_every_layer_is_what_some_mutation_must_move(mutations):
+    assert set(LAYERS) == frozenset().union(*(one.layers for one in mutations))
+
+
+def test_no_two_mutations_have_a_name_in_common(names):
+    assert len(names) == len(set(names))
+
+
+def test_every_mutation_changes_the_syntax_tree_and_still_parses(mutations):
+    for file in {one.file for one in mutations}:
+        source = (PACKAGE / file).read_text()
+        before = [ast.dump(statement) for statement in ast.parse(source).body]
+        for one in mutations:
+            if one.file == file:
+                after = ast.parse(one.applied(source)).body
+                touched = next(k for k, statement in enumerate(after) if statement.end_lineno >= one.line)
+                assert ast.dump(after[touched]) != before[touched], one
+
+
+def test_a_mutation_leaves_all_lines_in_their_place(mutations):
+    for one in mutations:
+        source = (PACKAGE / one.file).read_text()
+        first = one.applied(source).splitlines()[: one.line - 1]
+        assert first == source.splitlines()[: one.line - 1], one
+
+
+def test_a_seed_makes_one_catalogue_and_another_seed_another(mutations):
+    assert catalogue(0) == mutations
+    assert catalogue(1) != mutations
+
+
+def test_a_sample_takes_the_kinds_in_turn(mutations):
+    assert len({one.kind for one in sample(mutations, len(KINDS), 0)}) == len(KINDS)
+    assert sample(mutations, 9, 3) == sample(mutations, 9, 3)
+
+
+@pytest.mark.parametrize("pattern", equivalent.REASONS)
+def test_what_is_called_equivalent_exists(pattern, names):
+    assert any(fnmatchcase(name, pattern) for name in names)
+
+
+def test_what_is_called_equivalent_is_left_out(mutations):
+    assert not [one.name for one in mutations if equivalent.reason(one.name)]
+
+
+def test_every_nominal_value_is_mutated(mutations):
+    nominal = {one.name.split(".")[1] for one in mutations if one.kind == "nominal"}
+    source = (PACKAGE / "envs/dispatch/params.py").read_text() + (
+        PACKAGE / "envs/dispatch/kernel_static.py"
+    ).read_text()
+    declared = [
+        call
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and "Parameter" in ast.unparse(call.func)
+    ]
+    assert nominal == {ast.literal_eval(call.args[0]) for call in declared}
+
+
+def test_a_function_of_the_observation_alone_moves_nothing_else():
+    name = ("rlops.envs.dispatch.kernel_v1", "_observe_pairs")
+    assert layers_by_name()[name] == {"rlops/Dispatch-v1": frozenset({"observation"})}
+
+
+def test_a_function_of_v2_touches_the_environment_with_moves_too():
+    assert set(layers_by_name()[("rlops.envs.dispatch.fleet", "leave")]) == {
+        "rlops/Dispatch-v2",
+        "rlops/DispatchReposition-v2",
+    }
+
+
+def test_the_root_cause_must_be_named_and_nothing_foreign_with_it(mutation):
+    assert mutation.attributed(["dynamics"])
+    assert mutation.attributed(["reward", "dynamics"])
+    assert not mutation.attributed(["reward"])
+    assert not mutation.attributed(["dynamics", "observation"])
+    assert not mutation.attributed([])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "killed", "right"),
+    [("changed", True, True), ("same", False, False), ("round-off", False, False), ("cannot judge", False, False),
+     ("hung", False, False), ("no answer", False, False), ("error", True, True)],
+)  # fmt: skip
+def test_only_a_change_or_an_error_is_noticed(mutation, verdict, killed, right):
+    result = Result(mutation, IDS[0], Answer(verdict, ("dynamics",)))
+    assert (result.killed, result.right) == (killed, right)
+
+
+def test_an_answer_is_the_json_that_the_check_printed():
+    result = {"id": IDS[0], "verdict": "changed", "moved": ["reset"], "first": {"episode": 1, "step": 0}}
+    answer = answer_of(json.dumps({"format": 1, "results": [result]}), "", 2.0)
+    assert answer == Answer("changed", ("reset",), "episode 1, step 0", 2.0)
+
+
+def test_a_check_that_printed_no_json_gave_no_answer():
+    assert answer_of("", "Traceback\nImportError: no", 1.0) == Answer("no answer", (), "ImportError: no", 1.0)
+
+
+def test_twenty_rebuilds_show_every_environment_under_every_configuration():
+    assert set(rebuilds(20)) == {(configuration, id) for configuration in CONFIGURATIONS for id in IDS}
+
+
+@pytest.mark.slow
+def test_the_check_notices_a_sample_of_mutations_and_attributes_them_rightly(mutations):
+    cheap = tuple(one for one in mutations if set(one.ids) <= CHEAP)
+    found = list(results(sample(cheap, SAMPLED, 0), jobs=1))
+    assert [one.told() for one in found if not one.right] == []
