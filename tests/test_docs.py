@@ -43,6 +43,33 @@ def test_the_specifications_of_the_pages_fit_their_environments():
             randomize(gym.make(spec["env"]), spec)
 
 
+def test_the_verbs_and_options_of_the_pages_exist():
+    import typer.main
+
+    from rlops.cli.__main__ import application
+
+    app = typer.main.get_command(application([]))
+    lines = [
+        line
+        for text in PAGES.values()
+        for line in re.findall(r"^(?:\$|\s+- run:|\s+-) (rlops .*)$", text, re.MULTILINE)
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        words = line.partition("#")[0].split()[1:]
+        command = app.commands[words[0]]
+        command = getattr(command, "commands", {}).get(words[-1] if len(words) < 2 else words[1], command)
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_the_steps_for_ci_are_yaml():
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGES["dynamics.md"], re.DOTALL)
+    actions, gitlab = map(yaml.safe_load, blocks)
+    assert any("rlops check" in step.get("run", "") for step in actions["jobs"]["dynamics"]["steps"])
+    assert any("rlops check" in line for line in gitlab["dynamics"]["script"])
+
+
 def test_the_readme_is_short_to_run_and_names_every_id():
     code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10

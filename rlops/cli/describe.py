@@ -13,7 +13,10 @@ from rlops.envs.contract import Column, width
 
 
 def describe(id: Id) -> None:
-    """Show versions, parameters, observation, actions, reward terms and key figures."""
+    """Show versions, parameters, observation, actions, reward terms, key figures and the dynamics' fingerprint."""
+    from rlops.registry.dynamics.fingerprint import fingerprint
+    from rlops.registry.dynamics.kernels import KernelSubject
+
     family, number = parse_id(id)
     kernel = family.kernel(number)
     console = terminal()
@@ -37,6 +40,9 @@ def describe(id: Id) -> None:
         console.print(_columns(f"{title} ({width(kernel.AGENT_OBSERVATION)} numbers)", kernel.AGENT_OBSERVATION))
     console.print(f"[bold]Reward terms[/bold]  {', '.join(kernel.REWARD_TERMS)}\n", highlight=False)
     console.print(_columns("Key figures at the end of an episode", getattr(kernel, "KPIS", ())))
+    with console.status("playing the version for its fingerprint"):
+        found = fingerprint(KernelSubject(id))
+    console.print(f"[bold]Fingerprint[/bold]  {found}", highlight=False)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import subprocess
@@ -16,8 +15,8 @@ import rlops
 from rlops.agents_baseline import evaluate as evaluation
 from rlops.cli import __main__ as cli
 from rlops.cli.options import parameters
-from rlops.envs.effects import Effect
 from rlops.errors import InvalidValue
+from rlops.registry.dynamics.negative import Finding
 from tests.agents_baseline.policies import DoNothing, Random
 
 ID = "rlops/Dispatch-v0"
@@ -155,6 +154,7 @@ def test_a_description_has_parameters_columns_terms_and_versions(run):
         "near_pickup",
         "completion_rate",
         "Kept so that",
+        "Fingerprint  exact ",
     ):
         assert word in told
 
@@ -166,55 +166,86 @@ def test_describe_shows_the_variants_of_a_version(run):
     assert "one of 257" in told
 
 
-def test_golden_files_are_recorded_once_and_replayed(run, tmp_path):
-    code, told, _ = run("golden", "record", ID, "--folder", tmp_path)
-    assert code == 0
-    assert "Dispatch-v0.npz" in told
-    assert run("golden", "replay", "--folder", tmp_path)[0] == 0
-    code, _, err = run("golden", "record", ID, "--folder", tmp_path)
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Return a folder with a golden file that the command line recorded, and what it printed."""
+    folder = tmp_path_factory.mktemp("golden")
+    arguments = ["golden", "record", ID, "--reason", "For tests.", "--folder", folder, "--returns", "0"]
+    command = [sys.executable, "-m", "rlops.cli", *map(str, arguments)]
+    return folder, subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_golden_files_are_recorded_once(run, recorded):
+    folder, told = recorded
+    assert "Dispatch-v0.npz" in told.replace("\n", "")
+    code, _, err = run("golden", "record", ID, "--folder", folder)
     assert code == 2
     assert "a recorded version never changes" in err
 
 
-def test_check_replays_and_plays_every_parameter_at_its_bounds(run, tmp_path):
-    code, told, _ = run("check", ID, "--folder", ROOT / "tests" / "golden")
+def test_a_recording_of_another_package_needs_a_reason(run, tmp_path):
+    code, _, err = run("golden", "record", "CartPole-v1", "--folder", tmp_path, "--returns", 0)
+    assert code == 2
+    assert "must have a reason, got none. Say why: --reason TEXT." in err
+    arguments = ("--folder", tmp_path, "--reason", "Before an upgrade.", "--returns", 2)
+    assert run("golden", "record", "CartPole-v1", *arguments)[0] == 0
+    code, told, _ = run("check", "CartPole-v1", "--folder", tmp_path, "--levels", "L0,L1,L2,L3,L4")
     assert code == 0
     assert "same" in told
-    assert "15 of 15 do what they declare" in told
-    code, told, _ = run("check", ID, "--folder", tmp_path)
+
+
+def test_check_holds_a_version_to_its_golden_file_and_to_what_must_hold_anyway(run, recorded):
+    code, told, _ = run("check", ID, "--folder", recorded[0])
+    assert code == 0
+    row = next(line for line in told.splitlines() if ID in line)
+    assert row.split("│")[2:-2] == [" same    "] + [" same "] * 5
+
+
+def test_check_without_a_golden_file_exits_2_and_says_how_to_record_one(run, tmp_path):
+    code, told, _ = run("check", ID, "--folder", tmp_path, "--levels", "L0,L1,L2,L3")
     assert code == 2
-    assert "none at" in told
+    assert f"Record what is right: rlops golden record {ID} --reason TEXT" in told
 
 
-def test_check_names_a_parameter_that_does_not_do_what_it_declares(run, tmp_path, monkeypatch):
-    nothing = Effect("paint", None, "", math.nan, math.nan, math.nan)
-    wrong = Effect("speed_kmh", 3, "-lateness_share", 0.2, 0.4, -7.0)
-    right = Effect("near_km", 1, "+reward.near_pickup", 0.0, 500.0, 20.0)
-    monkeypatch.setattr("rlops.envs.effects.effects", lambda family, number: [nothing, wrong, right])
-    code, told, _ = run("check", ID, "--folder", tmp_path)
+def test_check_names_what_does_not_hold(run, recorded, monkeypatch):
+    broken = Finding("different seeds differ", False, "must differ, but are equal")
+    monkeypatch.setattr("rlops.registry.dynamics.reports.negative_checks", lambda id: [broken])
+    code, told, _ = run("check", ID, "--folder", recorded[0])
     assert code == 1
-    assert "1 of 3 do what they declare" in told
-    assert f"{ID}: parameter paint must change something between its bounds, but nothing differs." in told
-    assert (
-        f"{ID}: parameter speed_kmh differs from step 3; -lateness_share must hold, but does not: 0.2 at the low "
-        "bound, 0.4 at the high one (-7.0 standard errors along the sign)."
-    ) in told
+    assert "N changed: different seeds differ: must differ, but are equal" in told
 
 
-def test_a_golden_file_that_diverges_exits_1(run, tmp_path, monkeypatch):
-    run("golden", "record", ID, "--folder", tmp_path)
+def test_check_prints_json_and_writes_junit(run, recorded, tmp_path):
+    file = tmp_path / "check.xml"
+    code, told, _ = run("check", ID, "--folder", recorded[0], "--levels", "L0,L1", "--json", "--junit", file)
+    assert code == 0
+    (result,) = json.loads(told)["results"]
+    assert (result["id"], result["verdict"], list(result["levels"])) == (ID, "same", ["L0", "L1"])
+    assert 'tests="2"' in file.read_text()
+
+
+def test_a_version_that_diverges_exits_1(run, recorded, monkeypatch):
     family = type(rlops.envs.FAMILIES[0])
     nominal = family.nominal
 
-    def faster(self, number):
+    def slower(self, number):
         row = nominal(self, number)
         row["speed_kmh"] = 15.0
         return row
 
-    monkeypatch.setattr(family, "nominal", faster)
-    code, told, _ = run("golden", "replay", ID, "--folder", tmp_path)
+    monkeypatch.setattr(family, "nominal", slower)
+    code, told, _ = run("check", ID, "--folder", recorded[0], "--levels", "L0,L1,L2,L3")
     assert code == 1
-    assert "Dispatch-v0.npz: seed 0, step" in told
+    assert f"{ID}: changed: parameters moved" in told
+    assert "parameters.speed_kmh.nominal: golden 30.0 now 15.0" in told
+    assert "first divergence: episode " in told
+
+
+def test_an_internal_error_of_a_check_exits_3(run, recorded, monkeypatch):
+    monkeypatch.setattr("rlops.registry.dynamics.kernels.KernelSubject.play", lambda *arguments: 1 / 0)
+    code, told, _ = run("check", ID, "--folder", recorded[0], "--levels", "L1")
+    assert code == 3
+    assert "ZeroDivisionError" in told
 
 
 @pytest.mark.parametrize(

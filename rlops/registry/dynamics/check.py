@@ -252,7 +252,8 @@ class _Check:
         for one in gone:
             self.layers[one.layer] = CHANGED
             self.moved.add(one.layer)
-        told = f"{len(self.declared)} declarations differ" if self.declared else "what is declared is the same"
+        s = "s" if len(self.declared) > 1 else ""
+        told = f"{len(self.declared)} difference{s} in what is declared" if self.declared else "the same is declared"
         self.levels.append(Level("L0", CHANGED if gone else SAME, told))
 
     # -- L1 and L3: free episodes ------------------------------------------------------------------------------
