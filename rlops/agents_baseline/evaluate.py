@@ -308,14 +308,14 @@ def write_json(path: str | Path, results: Sequence[Episodes]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(_finite(summary(results)), indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(finite(summary(results)), indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return ``value`` with every float that JSON cannot hold replaced by None."""
     if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from rlops.agents_baseline.evaluate import Interval, bootstrap
+from rlops.agents_baseline.evaluate import Interval, bootstrap, finite
 from rlops.envs.contract import Column
 from rlops.errors import InvalidValue
 from rlops.registry.dynamics.negative import old_versions_wanted
@@ -111,8 +111,8 @@ class Diff:
             "only_b": {name: asdict(one) for name, one in self.only_b.items()},
             "returns": self.returns.tolist(),
         }
-        finite: dict[str, Any] = _finite(named)
-        return finite
+        told: dict[str, Any] = finite(named)
+        return told
 
     def picture(self, path: str | Path) -> Path:
         """Draw the behaviour into an image file whose suffix says the format, and return its path.
@@ -190,15 +190,6 @@ def _contrasts(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, 
         name: Contrast(a[name], b[name], between[name], float(np.std(np.concatenate(pair), ddof=1)))
         for name, pair in pairs.items()
     }
-
-
-def _finite(value: Any) -> Any:
-    """Return ``value`` with every float that JSON cannot hold replaced by None."""
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 # -- what is declared ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import rlops
+from rlops.agents_baseline.evaluate import finite
 from rlops.registry.dynamics.check import CANNOT_JUDGE, ERROR, Level, Result, check_id
 from rlops.registry.dynamics.negative import negative_checks
 from rlops.registry.dynamics.traces import CHANGED, SAME
@@ -37,8 +38,9 @@ def _with_negative(result: Result) -> Result:
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
-    """Return results ready for JSON."""
-    return {"format": FORMAT, "rlops": rlops.__version__, "results": [result.as_json() for result in results]}
+    """Return results ready for JSON; what is not a number there becomes null."""
+    told = [finite(result.as_json()) for result in results]
+    return {"format": FORMAT, "rlops": rlops.__version__, "results": told}
 
 
 def write_junit(results: Sequence[Result], path: str | Path) -> None:
