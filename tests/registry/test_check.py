@@ -255,3 +255,20 @@ def test_a_result_is_told_in_json_and_junit(regolden, tmp_path):
     assert (first.get("name"), first.get("tests"), first.get("failures")) == (ID, "4", "3")
     assert [case.get("name") for case in first if case.find("failure") is not None] == ["L1", "L2", "L3"]
     assert second.get("skipped") == "1"
+
+
+@pytest.mark.parametrize(("growth", "status"), [(10.0, "round-off"), (1e12, "changed")])
+@pytest.mark.usefixtures("elsewhere")
+def test_free_episodes_tell_round_off_that_grows_from_state_that_is_not_recorded(folder, monkeypatch, growth, status):
+    real = KernelSubject.play
+
+    def drifting(self, episode, expected=None):
+        trace = real(self, episode)
+        reward = trace["reward"].copy()
+        reward[4:] += np.minimum(1e-13 * growth ** np.minimum(np.arange(len(reward) - 4), 20), 1.0)
+        trace["reward"] = reward
+        return trace
+
+    monkeypatch.setattr(KernelSubject, "play", drifting)
+    free = {level.name: level for level in check_id(ID, folder).levels}["L3"]
+    assert free.status == status

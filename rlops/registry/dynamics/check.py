@@ -32,6 +32,7 @@ from rlops.registry.dynamics.traces import (
     MOMENTS,
     ONCE,
     ROUND_OFF,
+    ROUND_OFF_WITHIN,
     SAME,
     Difference,
     Trace,
@@ -198,6 +199,7 @@ class _Check:
         """Layers that single steps have compared."""
         self.unlike: list[str] = []
         """Arrays that have other shapes than recorded, or are gone."""
+        self._told_steps = ""
 
     def result(self, levels: Sequence[str], started: float) -> Result:
         """Run ``levels`` and sum up what they found."""
@@ -209,7 +211,7 @@ class _Check:
         if "L1" in levels:
             self._judge_replay()
         if "L2" in levels:
-            self._teacher_forced(replays)
+            self._teacher_forced()
         if "L3" in levels:
             self._free(replays)
         if "L4" in levels:
@@ -335,64 +337,70 @@ class _Check:
             self.levels.append(Level("L1", ROUND_OFF, told + ", as they may on another platform"))
 
     def _free(self, replays: list[Trace]) -> None:
-        worst, where = 0.0, ""
+        worst, where, jumps = 0.0, "", False
         for one, now in zip(self.golden.recordings, replays, strict=True):
             for name in ("observation", "reward", "agents.observation", "rewards.agents"):
                 if name in now and now[name].shape[1:] == one.trace[name].shape[1:]:
                     n = min(len(now[name]), len(one.trace[name]), FREE_STEPS)
-                    golden = one.trace[name]
-                    error = scaled_error(golden[:n], now[name][:n], self.scales[name])
-                    if error.size and error.max() > worst:
-                        worst, where = float(error.max()), f"{name} of episode {one.episode.name}"
+                    error = scaled_error(one.trace[name][:n], now[name][:n], self.scales[name])
+                    by_moment = error.reshape(n, -1).max(axis=1, initial=0.0)
+                    jumps |= bool(np.any((by_moment[1:] > FREE_WITHIN) & (by_moment[:-1] < ROUND_OFF_WITHIN)))
+                    if n and by_moment.max() > worst:
+                        worst, where = float(by_moment.max()), f"{name} of episode {one.episode.name}"
         status = SAME if worst == 0 else ROUND_OFF if worst <= FREE_WITHIN else CHANGED
-        chaos = status == CHANGED and self.subject.forces and not self.moved
         told = f"the first {FREE_STEPS} steps differ by {worst:.2g} (scaled) at most: {where}" if worst else "equal"
-        if chaos:  # every single step agrees: the system amplifies round-off, or state is hidden
-            status, told = ROUND_OFF, told + "; single steps agree, so round-off has grown"
+        if status == CHANGED and self.subject.forces and not self.moved:
+            if jumps:
+                told += "; single steps agree, so there is state that the recorded moments do not hold"
+            else:
+                status, told = ROUND_OFF, told + "; single steps agree, and it grows gradually: round-off"
         self.levels.append(Level("L3", status, told))
 
     # -- L2 ----------------------------------------------------------------------------------------------------
 
-    def _teacher_forced(self, replays: list[Trace]) -> None:
+    def _teacher_forced(self) -> None:
+        level = self._not_forced()
+        if level is None:
+            status = self._forced_steps()
+            level = Level("L2", status, self._told_steps)
+        self.levels.append(level)
+
+    def _not_forced(self) -> Level | None:
+        """Return what to say of single steps without taking any, if none can or need be taken."""
+        if not self.left and (self.brief or not self.subject.forces):
+            return Level("L2", SAME, "follows from L1")
         if not self.subject.forces:
-            if self.left:
-                told = "states of this environment cannot be put in place, and its free episodes differ"
-                self._blame_first()
-                self.levels.append(Level("L2", CHANGED if self.exact else CANNOT_JUDGE, told))
-            else:
-                self.levels.append(Level("L2", SAME, "follows from L1"))
-            return
-        if any(name.startswith("state") for name in self.unlike) or any("parameter" in name for name in self.unlike):
             self._blame_first()
-            self.levels.append(Level("L2", CANNOT_JUDGE, "recorded moments do not fit the present state"))
-            return
-        if self.brief and not self.left:
-            self.levels.append(Level("L2", SAME, "follows from L1"))
-            return
-        taken = 0
-        worst = 0.0
-        where = ""
-        shares: dict[str, list[str]] = {}
-        for k, one in enumerate(self.golden.recordings):
-            steps = self._chosen_steps(k, one)
-            if not len(steps):
-                continue
-            step = _Step(self, one, steps)
+            told = "states of this environment cannot be put in place, and its free episodes differ"
+            return Level("L2", CHANGED if self.exact else CANNOT_JUDGE, told)
+        if any(name.startswith("state") or "parameter" in name for name in self.unlike):
+            self._blame_first()
+            return Level("L2", CANNOT_JUDGE, "recorded moments do not fit the present state")
+        return None
+
+    def _forced_steps(self) -> str:
+        """Take single steps from all recorded moments, and return their status."""
+        taken = [
+            _Step(self, one, steps)
+            for k, one in enumerate(self.golden.recordings)
+            if len(steps := self._chosen_steps(k, one))
+        ]
+        for step in taken:
             step.judge()
-            taken += len(steps)
-            shares.setdefault(f"{100 * step.changed.mean():.3g} %", []).append(one.episode.name)
-            if step.worst > worst:
-                worst, where = step.worst, step.where
         if self.left and not self.moved and self.exact:
             self._blame_first()
+        worst = max(taken, key=lambda step: step.worst, default=None)
+        if worst is None or not worst.worst:
+            self._told_steps = f"{sum(len(step.steps) for step in taken)} single steps are equal"
+        else:
+            shares: dict[str, list[str]] = {}
+            for step in taken:
+                shares.setdefault(f"{100 * step.changed.mean():.3g} %", []).append(step.one.episode.name)
+            listed = "; ".join(f"{share} of {', '.join(names)}" for share, names in shares.items())
+            self._told_steps = f"single steps differ by more than round-off: {listed}; {worst.told}"
         statuses = [self.layers[layer] for layer in self.stepped if layer in self.layers]
         status = CHANGED if CHANGED in statuses else ROUND_OFF if ROUND_OFF in statuses else SAME
-        if status == ROUND_OFF and self.exact:
-            status = CHANGED
-        listed = "; ".join(f"{share} of {', '.join(names)}" for share, names in shares.items())
-        told = f"single steps differ by more than round-off: {listed}; worst {worst:.2g} (scaled) in {where}"
-        told = told if worst else f"{taken} single steps are equal"
-        self.levels.append(Level("L2", status, told))
+        return CHANGED if status == ROUND_OFF and self.exact else status
 
     def _chosen_steps(self, k: int, one: Recording) -> np.ndarray:
         steps = np.arange(len(one.episode.actions))
@@ -452,6 +460,11 @@ class _Step:
         self._differs: dict[str, np.ndarray] = {}
         self._any_bit: dict[str, np.ndarray] = {}
 
+    @property
+    def told(self) -> str:
+        """Say where the worst error is."""
+        return f"worst {self.worst:.2g} (scaled) in {self.where} of episode {self.one.episode.name}"
+
     def judge(self) -> None:
         """Compare, and blame layers: those whose differences do not follow from another's."""
         check, one = self.check, self.one
@@ -499,7 +512,7 @@ class _Step:
         self._any_bit[layer] = self._any_bit.get(layer, none) | any_bit
         self.changed |= changed
         if found.worst > self.worst:
-            self.worst, self.where = found.worst, f"{name} of episode {self.one.episode.name}"
+            self.worst, self.where = found.worst, name
 
     def _reset(self) -> None:
         """Compare the state that a reset makes from the recorded parameters."""
