@@ -843,6 +843,9 @@ def kpis(p, s, d, out):
             done += 1
     eligible = eligible_wc + eligible_amb
     late_ordered = np.sort(late[:done])
+    late_min = 0.0
+    for k in range(done):  # NumPy's own sum adds in another order when this runs interpreted
+        late_min += late_ordered[k]
     busy_min = s.busy_min
     for v in range(VEHICLES):
         if s.mode[v] > IDLE:
@@ -855,7 +858,7 @@ def kpis(p, s, d, out):
     out[4] = _ratio(on_time_15, eligible)
     out[5] = _ratio(on_time_30, eligible)
     out[6] = _ratio(n_late + eligible - done, eligible)
-    out[7] = _ratio(late_ordered.sum(), done)
+    out[7] = _ratio(late_min, done)
     out[8] = late_ordered[min(int(0.95 * done), done - 1)] if done > 0 else 0.0
     out[9] = _ratio(s.excess_min, done)
     out[10] = s.km
