@@ -35,6 +35,7 @@ def check(
     brief: Annotated[
         bool, typer.Option("--brief", help="Judge layers by the steps around the first divergence only.")
     ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads on which environments of rlops are stepped.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the result as JUnit XML.")] = None,
 ) -> None:
@@ -50,7 +51,9 @@ def check(
     chosen = ids or [id for family in FAMILIES for id in family.ids]
     console = terminal()
     results = [
-        reports.examined(id, folder, wanted, brief=brief, reference=reference_for(id) if "L4" in wanted else None)
+        reports.examined(
+            id, folder, wanted, brief=brief, reference=reference_for(id) if "L4" in wanted else None, threads=threads
+        )
         for id in track(chosen, "checking", console=console, transient=True, disable=as_json)
     ]
     if junit is not None:

@@ -55,14 +55,14 @@ def copy_of_the_package(folder: Path) -> Path:
     return folder
 
 
-def check(id: str, folder: Path, **environment: str) -> Answer:
+def check(id: str, folder: Path, threads: int = 1, **environment: str) -> Answer:
     """Return what the check of ``id`` says of the copy in ``folder``, interpreted unless ``environment`` differs."""
     command = [sys.executable, "-m", "rlops.cli", "check", id, "--folder", str(GOLDEN), "--levels", "L0,L1,L2"]
     variables = os.environ | {"PYTHONPATH": str(folder), "NUMBA_DISABLE_JIT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     begun = time.monotonic()
     try:
         done = subprocess.run(
-            [*command, "--brief", "--json"],
+            [*command, "--brief", "--json", "--threads", str(threads)],
             cwd=folder,
             env=variables | environment,
             capture_output=True,

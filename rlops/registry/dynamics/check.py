@@ -148,6 +148,7 @@ def check_id(
     *,
     brief: bool = False,
     reference: Any = None,
+    threads: int = 1,
 ) -> Result:
     """Judge what is installed under ``id`` by its golden file in ``folder``; whatever goes wrong is a result too.
 
@@ -157,6 +158,7 @@ def check_id(
         levels: Some of :data:`LEVELS`.
         brief: Whether layers are judged by the steps around the first divergence only, if there is one.
         reference: The controller of the recording, for L4; None: what it played is not compared.
+        threads: On which kernels are stepped.
 
     Raises:
         UnknownName: If there is no such id or level.
@@ -164,7 +166,7 @@ def check_id(
     for level in levels:
         if level not in LEVELS:
             raise UnknownName("level", level, LEVELS, "rlops check")
-    one = subject(id)
+    one = subject(id, threads)
     started = time.perf_counter()
     path = golden_file(one, folder)
     if not path.exists():

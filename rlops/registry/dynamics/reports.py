@@ -19,10 +19,12 @@ FORMAT = 1
 
 
 def examined(
-    id: str, folder: str | Path, levels: Sequence[str], *, brief: bool = False, reference: Any = None
+    id: str, folder: str | Path, levels: Sequence[str], *, brief: bool = False, reference: Any = None, threads: int = 1
 ) -> Result:
     """Return the result of a check at ``levels``, those of :func:`check_id` and ``N``: what must hold anyway."""
-    result = check_id(id, folder, [level for level in levels if level != "N"], brief=brief, reference=reference)
+    result = check_id(
+        id, folder, [level for level in levels if level != "N"], brief=brief, reference=reference, threads=threads
+    )
     return _with_negative(result) if "N" in levels else result
 
 

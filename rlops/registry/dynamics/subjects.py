@@ -115,8 +115,12 @@ class Subject(Protocol):
         ...
 
 
-def subject(id: str) -> Subject:
+def subject(id: str, threads: int = 1) -> Subject:
     """Return what is made by ``id``: of rlops, or any that is registered with Gymnasium.
+
+    Args:
+        id: What it is made by.
+        threads: On which a kernel of rlops is stepped; the result must not depend on it.
 
     Raises:
         UnknownName: If neither knows it.
@@ -124,7 +128,7 @@ def subject(id: str) -> Subject:
     if id.startswith("rlops/"):
         from rlops.registry.dynamics.kernels import KernelSubject
 
-        return KernelSubject(id)
+        return KernelSubject(id, threads)
     from rlops.registry.dynamics.gymnasium_envs import GymnasiumSubject
 
     return GymnasiumSubject(id)
