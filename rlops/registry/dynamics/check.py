@@ -598,7 +598,7 @@ def _may_grow(path: str) -> bool:
 def _declared_layer(path: str) -> str:
     first, _, rest = path.partition(".")
     if first == "parameters":
-        return "randomization" if rest.endswith((".plausible", ".low", ".high")) else "parameters"
+        return "randomization" if rest.endswith(".plausible") else "parameters"
     known = {"randomization": "randomization", "observation": "observation", "reward terms": "reward"}
     known |= {"key figures": "key figures", "context": "context", "agents": "agents"}
     return known.get(first, "spec")
