@@ -33,7 +33,7 @@ def check(
         typer.Option(metavar="L0,L1,…", help="What is compared, L0 to L4, and N: what must hold of any environment."),
     ] = "L0,L1,L2,L3,N",
     brief: Annotated[
-        bool, typer.Option("--brief", help="Judge layers by the steps around the first divergence only.")
+        bool, typer.Option("--brief", help="Stop at the first episode that differs, the shortest first.")
     ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads on which environments of rlops are stepped.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -156,7 +156,8 @@ def check_id(
         id: Of rlops, or any that Gymnasium knows.
         folder: Where golden files lie.
         levels: Some of :data:`LEVELS`.
-        brief: Whether layers are judged by the steps around the first divergence only, if there is one.
+        brief: Whether replays end with the first episode that differs, the shortest first, and layers are judged by
+            the steps around its divergence.
         reference: The controller of the recording, for L4; None: what it played is not compared.
         threads: On which kernels are stepped.
 
@@ -185,6 +186,7 @@ class _Check:
 
     def __init__(self, one: Subject, golden: Golden, brief: bool, reference: Any):
         self.subject, self.golden, self.brief, self.reference = one, golden, brief, reference
+        self.recordings = sorted(golden.recordings, key=_steps) if brief else golden.recordings
         self.platform = one.platform()
         self.exact = self.platform == golden.manifest["platform"]
         self.levels: list[Level] = []
@@ -207,11 +209,9 @@ class _Check:
         """Run ``levels`` and sum up what they found."""
         if "L0" in levels:
             self._specification()
-        replays = [self._played(one) for one in self.golden.recordings] if {"L1", "L2", "L3"} & set(levels) else []
-        if replays:
-            self._replayed(replays)
+        replays = self._replays() if {"L1", "L2", "L3"} & set(levels) else []
         if "L1" in levels:
-            self._judge_replay()
+            self._judge_replay(len(replays))
         if "L2" in levels:
             self._teacher_forced()
         if "L3" in levels:
@@ -269,10 +269,18 @@ class _Check:
             self.unlike.append(f"episode {one.episode.name}: {error}")
             return {}
 
-    def _replayed(self, replays: list[Trace]) -> None:
-        """Find the first divergence of every episode, and the first of all that is more than its parameters."""
+    def _replays(self) -> list[Trace]:
+        """Replay the episodes, a brief check none after one that differs, and find the first divergence of each.
+
+        The first of all is one that is more than its parameters, if there is any.
+        """
+        replays: list[Trace] = []
         begun: Difference | None = None
-        for k, (one, now) in enumerate(zip(self.golden.recordings, replays, strict=True)):
+        for k, one in enumerate(self.recordings):
+            if self.brief and (self.left or self.unlike):
+                break
+            now = self._played(one)
+            replays.append(now)
             found = list(self._first_differences(one, now))
             parameters = [each for each in found if each.variable.startswith("params.")]
             if parameters:
@@ -286,6 +294,7 @@ class _Check:
                 self.first = self.first or earliest
             begun = begun or next(iter(parameters), None)
         self.first = self.first or begun
+        return replays
 
     def _parameters_moved(self, episode: Episode, found: list[Difference]) -> None:
         """Blame the nominal values, or what draws, for parameters that an episode begins with."""
@@ -324,15 +333,15 @@ class _Check:
         """Return whether ``name`` is missing only because the replay stopped where it had diverged."""
         return clock(name) == ONCE or len(now.get("reward", now.get("rewards.agents", ()))) == 0
 
-    def _judge_replay(self) -> None:
+    def _judge_replay(self, played: int) -> None:
         if self.unlike:
             self.unlike = sorted(set(self.unlike))
             self.levels.append(Level("L1", CANNOT_JUDGE, "; ".join(self.unlike[:3])))
             return
         if not self.left:
-            self.levels.append(Level("L1", SAME, f"{len(self.golden.recordings)} episodes replay bit for bit"))
+            self.levels.append(Level("L1", SAME, f"{len(self.recordings)} episodes replay bit for bit"))
             return
-        told = f"{self.left} of {len(self.golden.recordings)} episodes differ"
+        told = f"{self.left} of {played} episodes differ"
         if self.exact:
             self.levels.append(Level("L1", CHANGED, told + " on the recorded platform"))
         else:
@@ -340,7 +349,7 @@ class _Check:
 
     def _free(self, replays: list[Trace]) -> None:
         worst, where, jumps = 0.0, "", False
-        for one, now in zip(self.golden.recordings, replays, strict=True):
+        for one, now in zip(self.recordings, replays, strict=False):  # a brief check has fewer replays
             for name in ("observation", "reward", "agents.observation", "rewards.agents"):
                 if name in now and now[name].shape[1:] == one.trace[name].shape[1:]:
                     n = min(len(now[name]), len(one.trace[name]), FREE_STEPS)
@@ -383,9 +392,7 @@ class _Check:
     def _forced_steps(self) -> str:
         """Take single steps from all recorded moments, and return their status."""
         taken = [
-            _Step(self, one, steps)
-            for k, one in enumerate(self.golden.recordings)
-            if len(steps := self._chosen_steps(k, one))
+            _Step(self, one, steps) for k, one in enumerate(self.recordings) if len(steps := self._chosen_steps(k, one))
         ]
         for step in taken:
             step.judge()
@@ -541,10 +548,16 @@ class _Step:
         elif state.any():
             moved.add("dynamics")
         before = self._any_bit.get("dynamics", none) | self._any_bit.get("termination", none)
+        paid = self._any_bit.get("reward", none)
+        consequences = {"reward": before, "key figures": before | paid, "agents": before}
         for layer in ("reward", "observation", "mask", "context", "key figures", "agents"):
-            follows = before if layer in ("reward", "key figures", "agents") else none
+            follows = consequences.get(layer, none)
             if (self._differs.get(layer, none) & ~follows).any():
                 moved.add(layer)
+
+
+def _steps(one: Recording) -> int:
+    return len(one.episode.actions)
 
 
 def _scales(recordings: Iterable[Recording]) -> dict[str, float]:
@@ -596,12 +609,11 @@ def _may_grow(path: str) -> bool:
 
 
 def _declared_layer(path: str) -> str:
-    first, _, rest = path.partition(".")
-    if first == "parameters":
-        return "randomization" if rest.endswith(".plausible") else "parameters"
-    known = {"randomization": "randomization", "observation": "observation", "reward terms": "reward"}
-    known |= {"key figures": "key figures", "context": "context", "agents": "agents"}
-    return known.get(first, "spec")
+    """Return the layer of a declaration: what a parameter may be is its own, what is drawn of it is randomization."""
+    first = path.partition(".")[0]
+    if first == "randomization" or (first == "parameters" and ".plausible" in path):
+        return "randomization"
+    return "parameters" if first == "parameters" else "spec"
 
 
 def combined(verdicts: Iterable[str]) -> int:
