@@ -45,7 +45,12 @@ class Result:
     @property
     def killed(self) -> bool:
         """Whether the check noticed it."""
-        return self.answer.verdict in NOTICED
+        return self.answer.verdict in NOTICED or self.refused
+
+    @property
+    def refused(self) -> bool:
+        """Whether the state has another layout, so that the check refuses to judge, and does not pass either."""
+        return self.answer.verdict == "cannot judge" and self.mutation.layers == {"spec"}
 
     @property
     def crashed(self) -> bool:
@@ -55,7 +60,7 @@ class Result:
     @property
     def attributed(self) -> bool:
         """Whether the check noticed it and says rightly what has moved."""
-        return self.killed and not self.crashed and self.mutation.attributed(self.answer.moved)
+        return self.refused or (self.killed and not self.crashed and self.mutation.attributed(self.answer.moved))
 
     @property
     def right(self) -> bool:

@@ -1,5 +1,6 @@
 import ast
 import json
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
@@ -134,6 +135,12 @@ def test_the_root_cause_must_be_named_and_nothing_foreign_with_it(mutation):
 def test_only_a_change_or_an_error_is_noticed(mutation, verdict, killed, right):
     result = Result(mutation, IDS[0], Answer(verdict, ("dynamics",)))
     assert (result.killed, result.right) == (killed, right)
+
+
+def test_a_check_that_refuses_a_state_of_another_layout_has_noticed_it(mutation):
+    refused = Answer("cannot judge")
+    result = Result(replace(mutation, layers=frozenset({"spec"})), IDS[0], refused)
+    assert (result.killed, result.right) == (True, True)
 
 
 def test_an_answer_is_the_json_that_the_check_printed():

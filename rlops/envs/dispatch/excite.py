@@ -57,20 +57,40 @@ _CROWDED: dict[str, Any] = {
 _QUIET: dict[str, Any] = {"demand_per_day": 100, "patience_min": 10, "window_half_min": 10, "prebook_share": 1}
 _BROKEN: dict[str, Any] = {"breakdown_per_km": 2e-3, "repair_min": 60, "leg_noise_sd": 0.35, "ride_limit_factor": 1.2}
 _ELECTRIC: dict[str, Any] = {"ev_share": 0.5, "ev_range_km": 160, "ev_charge_kw": 22, "shift_min": 480}
+_BOOKED_AHEAD: dict[str, Any] = {"prebook_share": 1, "demand_per_day": 280, "base_speed_kmh": 22}
 _CITY: tuple[dict[str, Any], ...] = (
     *({"name": f"demand profile {k}", "params": {"demand_profile": k}, "last": 3, "seed": 310 + k} for k in (1, 2, 3)),
     {"name": "a full day", "params": {"demand_per_day": 280, "demand_day_cv": 0.3}, "last": 3, "seed": 325},
     {"name": "nobody drives", "params": _QUIET, "waits": 1.0, "seed": 320},
+    {
+        "name": "riders cancel",
+        "params": {"demand_per_day": 280, "late_cancel": 0.15, "patience_min": 60},
+        "waits": 1.0,
+        "seed": 321,
+    },
 )
 SITUATIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "Dispatch-v0": (
         {"name": "a full fleet", "params": _RUSH, "any_action": 0.0},
         {"name": "illegal actions", "any_action": 1.0, "seed": 301},
     ),
-    "Dispatch-v1": (*_CITY, {"name": "a crowded day", "params": _CROWDED, "waits": 0.5, "any_action": 0.0}),
+    "Dispatch-v1": (
+        *_CITY,
+        {"name": "a crowded day", "params": _CROWDED, "waits": 0.5, "any_action": 0.0},
+        {"name": "departures at once", "params": _BOOKED_AHEAD, "any_action": 0.0, "last": 5, "seed": 330},
+        {
+            "name": "a rider who would have cancelled",
+            "params": _CROWDED,
+            "any_action": 0.0,
+            "first": 110,
+            "last": 150,
+            "seed": 355,
+        },
+    ),
     "Dispatch-v2": (
         *_CITY,
         {"name": "a crowded day", "params": {**_CROWDED, "n_vehicles": 16}, "waits": 0.5, "any_action": 0.0},
+        {"name": "departures at once", "params": _BOOKED_AHEAD, "any_action": 0.0, "last": 6, "seed": 340},
         {"name": "breakdowns", "params": _BROKEN, "waits": 0.3, "seed": 302},
         {"name": "electric vehicles", "params": _ELECTRIC, "waits": 0.3, "seed": 303},
         {"name": "from event to event", "params": {"event_driven": 1, "pooling": 0}, "waits": 0.5, "seed": 304},

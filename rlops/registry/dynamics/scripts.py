@@ -125,7 +125,9 @@ def by_chance(seed: int, waits: float = 0.0, any_action: float = ANY_ACTION) -> 
     def policy(batch: Batch) -> np.ndarray:
         kernel = batch.kernel
         if len(batch.out.agent_mask[0]):
-            return _one_of(draws, batch.out.agent_mask.reshape(-1, kernel.AGENT_ACTION)).reshape(batch.rows, -1)
+            legal = batch.out.agent_mask.reshape(-1, kernel.AGENT_ACTION)
+            allowed = np.where(draws.random((len(legal), 1)) < any_action, 1, legal)
+            return _one_of(draws, allowed).reshape(batch.rows, -1)
         if not isinstance(kernel.ACTION, int):
             low, high = (bound.astype(np.float64) for bound in bounds(kernel.ACTION))
             return np.asarray(low + (high - low) * draws.random((batch.rows, len(low))))
