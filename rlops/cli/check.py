@@ -66,8 +66,7 @@ def check(
 
 
 def _show(console: Any, results: list[Any]) -> None:
-    names = [level.name for level in results[0].levels] if results else []
-    names = list(dict.fromkeys(level.name for result in results for level in result.levels)) or names
+    names = list(dict.fromkeys(level.name for result in results for level in result.levels))
     table = Table("environment", "verdict", *names, "seconds")
     for result in results:
         status = {level.name: level.status for level in result.levels}
