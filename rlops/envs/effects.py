@@ -75,7 +75,7 @@ def effects(
     for name in (names := list(known if names is None else names)):
         if name not in known:
             raise UnknownName("parameter", name, known, f"rlops/{family.name}-v{number}")
-    alone = [name for name in names if set(_options(family, name)) - {"params"}]
+    alone = [name for name in names if set(options_for(family, name)) - {"params"}]
     together = [name for name in names if name not in alone]
     found: dict[str, Effect] = {}
     for group in [together, *([name] for name in alone)]:
@@ -84,8 +84,8 @@ def effects(
     return [found[name] for name in names]
 
 
-def _options(family: Family, name: str) -> dict[str, Any]:
-    """Return the construction options under which a parameter matters."""
+def options_for(family: Family, name: str) -> dict[str, Any]:
+    """Return the construction options under which a parameter matters, or an episode ends as ``name``."""
     options: dict[str, Any] = importlib.import_module(family.excite).excite(name) if family.excite else {}
     return options
 
@@ -95,7 +95,7 @@ def _played(family: Family, number: int, parameters: list[Parameter], episodes: 
     from rlops.envs.faces import VectorEnv
 
     shape = (len(parameters), 2, episodes)
-    options = _options(family, parameters[0].name) if len(parameters) == 1 else {}
+    options = options_for(family, parameters[0].name) if len(parameters) == 1 else {}
     options["params"] = _params(family, number, parameters, shape)
     envs = VectorEnv(family, number, int(np.prod(shape)), autoreset_mode="SameStep", **options)
     first, figures = _episodes(envs, shape, seed)
@@ -122,7 +122,7 @@ def _params(
 ) -> Mapping[str, np.ndarray]:
     """Return the parameters of all rows: those with which one matters, and it itself at its bounds."""
     nominal = family.nominal(number)
-    matters_with = [_options(family, parameter.name).get("params", {}) for parameter in parameters]
+    matters_with = [options_for(family, parameter.name).get("params", {}) for parameter in parameters]
     values: dict[str, np.ndarray] = {}
     for k, (parameter, others) in enumerate(zip(parameters, matters_with, strict=True)):
         for name, value in {**others, parameter.name: [[parameter.low], [parameter.high]]}.items():
@@ -189,7 +189,7 @@ def _first_among_agents(family: Family, number: int, parameter: Parameter, seed:
     """Return the first step at which the agents' observations or rewards differ between the bounds."""
     from rlops.envs.faces import ParallelEnv
 
-    options = _options(family, parameter.name)
+    options = options_for(family, parameter.name)
     sides = []
     for bound in (parameter.low, parameter.high):
         params = {**options.get("params", {}), parameter.name: bound}

@@ -23,6 +23,7 @@ from rlops.envs.batch import Batch
 from rlops.envs.compiling import compiled
 from rlops.envs.contract import Parameter, bounds
 from rlops.envs.draws import episode_key, stream_key, uniform
+from rlops.envs.effects import options_for
 from rlops.randomization import LEVELS
 from rlops.registry.dynamics.kernels import KernelSubject
 from rlops.registry.dynamics.subjects import Episode, Recording
@@ -181,13 +182,6 @@ def _with_actions(subject: KernelSubject, episode: Episode, policy: Policy, step
     return replace(episode, actions=np.array(actions))
 
 
-def _options(subject: KernelSubject, name: str) -> dict[str, Any]:
-    """Return the construction options under which a parameter matters, or an episode ends so."""
-    module = subject.family.excite
-    options: dict[str, Any] = importlib.import_module(module).excite(name) if module else {}
-    return options
-
-
 def _far(subject: KernelSubject) -> dict[str, float]:
     """Return values far from nominal for all parameters, those that make others matter among them."""
     nominal = subject.family.nominal(subject.number)[0]
@@ -195,7 +189,7 @@ def _far(subject: KernelSubject) -> dict[str, float]:
     far = {p.name: _bound(p, float(nominal[p.name]), draws) for p in subject.kernel.PARAMETERS if not p.choices}
     known = [p.name for p in subject.kernel.PARAMETERS]
     for name in known:
-        far |= {k: v for k, v in _options(subject, name).get("params", {}).items() if k in known}
+        far |= {k: v for k, v in options_for(subject.family, name).get("params", {}).items() if k in known}
     return far
 
 
@@ -213,7 +207,7 @@ def _excited_alone(subject: KernelSubject, episodes: list[Episode]) -> list[Epis
     excited = {name for episode in episodes for name in subject.excited(episode)}
     alone: list[Episode] = []
     for parameter in subject.kernel.PARAMETERS:
-        options = _options(subject, parameter.name)
+        options = options_for(subject.family, parameter.name)
         for seed, value in enumerate(_TRIALS * (parameter.low, parameter.high), 100):
             if parameter.name in excited:
                 break
@@ -242,7 +236,7 @@ def _ending(subject: KernelSubject, end: str) -> Episode | None:
     """Return an episode that is ``end``, looked for where the family says that it happens, played more or less idly."""
     draws = _Draws(0)
     known = {p.name for p in subject.kernel.PARAMETERS}
-    params = {k: v for k, v in _options(subject, end).get("params", {}).items() if k in known}
+    params = {k: v for k, v in options_for(subject.family, end).get("params", {}).items() if k in known}
     batch = subject.opened(Episode(end, 0, np.zeros(0), params=params), _SEARCHED)
     batch.seed(np.arange(_SEARCHED), list(range(_SEARCHED)))
     batch.reset()
