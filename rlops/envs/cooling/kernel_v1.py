@@ -1,0 +1,244 @@
+"""Data-centre cooling v1: a hall of 1 MW in four zones, each with its air handler, on one chiller and one tower.
+
+An action wants, within -1 … 1: the speeds of four fans (0.2 … 1), the openings of four valves (0 … 1), the set point of
+the chilled water (7 … 18 °C) and the speed of the tower's fan (0.2 … 1). A step is a minute of twelve substeps.
+"""
+
+import math
+
+from numba import njit
+
+from rlops.envs.contract import Column, state_dtype
+from rlops.envs.cooling.accounts import (
+    CPU,
+    LIGHTS,
+    REWARD_TERMS,
+    SERVER_FAN,
+    SUBSTEP_S,
+    SUBSTEPS,
+    SUPPLY,
+    account_fields,
+    meter,
+    open_accounts,
+    reference_w,
+    settle,
+    write_kpis,
+)
+from rlops.envs.cooling.accounts import KPIS as KPIS
+from rlops.envs.cooling.hall import (
+    WATER_J_PER_KG_K,
+    busy_share,
+    handler_flow_kg_per_s,
+    mean_return_c,
+    move_actuators,
+    move_zone,
+    moved,
+    sense_inlet,
+    valve_flow_kg_per_s,
+    zone_fields,
+)
+from rlops.envs.cooling.params import V1_PARAMETERS
+from rlops.envs.cooling.plant import (
+    CONDENSER_PUMP_W,
+    LEAST_ENTERING_C,
+    LOOP_J_PER_K,
+    PLANT_FIELDS,
+    chilled_pump_w,
+    chiller_w,
+    move_basin,
+    move_chilled_water,
+    tower_fan_w,
+)
+from rlops.envs.cooling.sensors import (
+    HOT,
+    INLET,
+    follow_sensors,
+    read_sensors,
+    sensor_fields,
+    settle_sensors,
+)
+from rlops.envs.cooling.sensors import SUPPLY as SUPPLY_SENSOR
+from rlops.envs.cooling.site import DATA as DATA
+from rlops.envs.cooling.site import (
+    DAY_MIN,
+    YEAR_D,
+    begin_site,
+    day_of_year,
+    draw_shares,
+    move_site,
+    shift_shares,
+    site_fields,
+    write_minute,
+)
+from rlops.envs.cooling.traces import data_from as data_from
+
+PARAMETERS = V1_PARAMETERS
+DATA_OPTION = "traces"
+STEP_MINUTES = 1.0
+
+ZONES = 4
+WHOLE_HALL = 1.0
+LEAST_FAN, COLDEST_SET_C, WARMEST_SET_C = 0.2, 7.0, 18.0
+
+ACTION = (
+    Column("fan", "-", -1, 1, "speed of an air handler's fan, 0.2 … 1", ZONES),
+    Column("valve", "-", -1, 1, "opening of its valve, 0 … 1", ZONES),
+    Column("chilled_set", "-", -1, 1, "set point of the chilled water, 7 … 18 °C"),
+    Column("tower_fan", "-", -1, 1, "speed of the tower's fan, 0.2 … 1"),
+)
+FAN, VALVE, CHILLED_SET, TOWER_FAN_WANTED = 0, ZONES, 2 * ZONES, 2 * ZONES + 1
+
+OBSERVATION = (
+    Column("supply_c", "°C", 0, 60, "supply air, as read", ZONES),
+    Column("inlet_c", "°C", 0, 60, "inlet of the worst rack, as read", ZONES),
+    Column("hot_c", "°C", 0, 90, "hot aisle, as read", ZONES),
+    Column("utilisation", "-", 0, 1, "of the servers", ZONES),
+    Column("it_kw", "kW", 0, 600, "power of the servers with their fans", ZONES),
+    Column("fan", "-", 0, 1, "actual speed of the fan", ZONES),
+    Column("valve", "-", 0, 1, "actual opening of the valve", ZONES),
+    Column("air_ratio", "-", 0, 10, "air of the handler over air of the servers", ZONES),
+    Column("chilled_c", "°C", 0, 60, "chilled water, supply"),
+    Column("chilled_return_c", "°C", 0, 90, "chilled water, return"),
+    Column("condenser_c", "°C", 0, 60, "condenser water that enters the chiller"),
+    Column("chiller_load", "-", 0, 1.2, "part load of the chiller"),
+    Column("cooling_kw", "kW", 0, 1500, "air handlers, pumps, tower and chiller"),
+    Column("dry_bulb_c", "°C", -40, 55, "outdoors"),
+    Column("wet_bulb_c", "°C", -40, 35, "outdoors"),
+    Column("hour_sin", "-", -1, 1, "sine of the hour of the day"),
+    Column("hour_cos", "-", -1, 1, "cosine of the hour of the day"),
+    Column("year_sin", "-", -1, 1, "sine of the day of the year"),
+    Column("year_cos", "-", -1, 1, "cosine of the day of the year"),
+)
+_PER_ZONE = 8
+
+STATE = state_dtype(
+    REWARD_TERMS,
+    [
+        *zone_fields(ZONES),
+        *PLANT_FIELDS,
+        *site_fields(ZONES),
+        *sensor_fields(ZONES),
+        *account_fields(ZONES),
+        ("chilled_return_c", "f8"),
+        ("chilled_set", "f8"),  # wanted last, share of its range
+    ],
+)
+
+
+@njit(error_model="numpy")
+def _share(action):
+    """Return -1 … 1 as 0 … 1."""
+    return 0.5 * (min(max(action, -1.0), 1.0) + 1.0)
+
+
+@njit(error_model="numpy")
+def reset(p, s, d):
+    """Draw the world and begin near a steady state: 20 °C supply air, chilled water of 10 °C."""
+    begin_site(p, s, d)
+    draw_shares(p, s, 0)
+    write_minute(p, s, d)
+    for z in range(ZONES):
+        s.fan[z], s.drive[z], s.valve[z] = 0.7, 0.6, 0.6
+        s.share_hot[z] = p.recirculation
+        s.supply_c[z] = s.cold_c[z] = s.structure_c[z] = 20.0
+        s.hot_c[z] = s.return_c[z] = 33.0
+        s.server_c[z] = 45.0
+        sense_inlet(p, s, z)
+        s.busy_share[z] = busy_share(s.utilisation[z])
+    s.chilled_c, s.chilled_return_c = 10.0, 15.0
+    s.chilled_set = (10.0 - COLDEST_SET_C) / (WARMEST_SET_C - COLDEST_SET_C)
+    s.basin_c = max(LEAST_ENTERING_C, s.wet_bulb_c + 5.0)
+    s.tower_fan = 0.7
+    settle_sensors(p, s)
+    open_accounts(p, s, WHOLE_HALL)
+
+
+@njit(error_model="numpy")
+def step(p, s, d, action):
+    """Move a minute towards what the action wants."""
+    s.step_j = s.step_strokes = 0.0
+    follow = -math.expm1(-SUBSTEP_S / p.sensor_lag_s)
+    set_share = _share(action[CHILLED_SET])
+    s.step_strokes += abs(set_share - s.chilled_set)
+    s.chilled_set = set_share
+    reference_j = reference_w(p, s) * SUBSTEP_S * SUBSTEPS
+    for _ in range(SUBSTEPS):
+        for z in range(ZONES):
+            fan = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[FAN + z])
+            s.step_strokes += move_actuators(p, s, z, fan, _share(action[VALVE + z]), SUBSTEP_S)
+        before = s.tower_fan
+        wanted = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[TOWER_FAN_WANTED])
+        s.tower_fan = moved(before, wanted, SUBSTEP_S / p.fan_slew_s)
+        s.step_strokes += abs(s.tower_fan - before)
+        move_hall_and_plant(p, s)
+        follow_sensors(s, follow)
+        meter(p, s, WHOLE_HALL)
+    shift_shares(p, s)
+    move_site(p, s, d)
+    for z in range(ZONES):
+        s.busy_share[z] = busy_share(s.utilisation[z])
+    read_sensors(p, s, False)
+    settle(p, s, reference_j, WHOLE_HALL)
+
+
+@njit(error_model="numpy")
+def move_hall_and_plant(p, s):
+    """Move every node by a substep, with the actuators where they are."""
+    for z in range(ZONES):
+        s.air_kg_per_s[z] = handler_flow_kg_per_s(p, s.fan[z])
+        s.water_kg_per_s[z] = valve_flow_kg_per_s(p, s.valve[z])
+    mean_return = mean_return_c(s)
+    chilled = s.chilled_c
+    water, heat = 0.0, 0.0
+    for z in range(ZONES):
+        entering = s.return_c[z] + p.return_mixing * (mean_return - s.return_c[z])
+        move_zone(p, s, z, entering, chilled, SUBSTEP_S)
+        water += s.water_kg_per_s[z]
+        heat += s.coil_w[z]
+    if water > 0.0:
+        s.chilled_return_c = chilled + heat / (water * WATER_J_PER_KG_K)
+    s.chilled_pump_w = chilled_pump_w(water, WHOLE_HALL)
+    set_c = COLDEST_SET_C + s.chilled_set * (WARMEST_SET_C - COLDEST_SET_C)
+    move_chilled_water(p, s, heat + s.chilled_pump_w, set_c, p.chiller_capacity_w, LOOP_J_PER_K, SUBSTEP_S)
+    drifted = 1.0 + p.chiller_drift * s.minute / (30.0 * DAY_MIN)
+    s.compressor_w = chiller_w(p, s.evaporator_w, p.chiller_capacity_w, chilled, s.basin_c, drifted)
+    s.condenser_pump_w = CONDENSER_PUMP_W
+    s.tower_fan_w = tower_fan_w(s.tower_fan)
+    move_basin(p, s, s.air_j_per_kg, s.air_pa, SUBSTEP_S)
+
+
+@njit(error_model="numpy")
+def observe(p, s, d, out):
+    """Write the observation, clipped into its bounds."""
+    for z in range(ZONES):
+        out[z] = min(max(s.read_c[SUPPLY_SENSOR, z], 0.0), 60.0)
+        out[ZONES + z] = min(max(s.read_c[INLET, z], 0.0), 60.0)
+        out[2 * ZONES + z] = min(max(s.read_c[HOT, z], 0.0), 90.0)
+        out[3 * ZONES + z] = s.utilisation[z]
+        out[4 * ZONES + z] = min((s.cpu_w[z] + s.server_fan_w[z]) / 1e3, 600.0)
+        out[5 * ZONES + z] = s.fan[z]
+        out[6 * ZONES + z] = min(max(s.valve[z], 0.0), 1.0)
+        through = s.server_kg_per_s[z]
+        out[7 * ZONES + z] = min(s.air_kg_per_s[z] / through, 10.0) if through > 0.0 else 0.0
+    at = _PER_ZONE * ZONES
+    out[at] = min(max(s.chilled_c, 0.0), 60.0)
+    out[at + 1] = min(max(s.chilled_return_c, 0.0), 90.0)
+    out[at + 2] = min(max(s.basin_c, 0.0), 60.0)
+    out[at + 3] = min(s.load, 1.2)
+    servers = s.power_w[CPU] + s.power_w[SERVER_FAN] + s.power_w[SUPPLY] + s.power_w[LIGHTS]
+    total = 0.0
+    for consumer in range(s.power_w.shape[0]):
+        total += s.power_w[consumer]
+    out[at + 4] = min(max(total - servers, 0.0) / 1e3, 1500.0)
+    out[at + 5] = s.dry_bulb_c
+    out[at + 6] = s.wet_bulb_c
+    hour = 2.0 * math.pi * (s.minute % DAY_MIN) / DAY_MIN
+    year = 2.0 * math.pi * day_of_year(s, d) / YEAR_D
+    out[at + 7], out[at + 8] = math.sin(hour), math.cos(hour)
+    out[at + 9], out[at + 10] = math.sin(year), math.cos(year)
+
+
+@njit(error_model="numpy")
+def kpis(p, s, d, out):
+    """Write the key figures of an episode that has ended."""
+    write_kpis(p, s, WHOLE_HALL, out)
