@@ -6,7 +6,7 @@ from rlops.envs.batch import Batch
 from rlops.envs.compiling import compiled
 from rlops.envs.cooling import DATACENTER_COOLING
 from rlops.envs.cooling.accounts import meter
-from rlops.envs.cooling.hall import busy_share
+from rlops.envs.cooling.hall import busy_share, update_handler
 from rlops.envs.cooling.kernel_v1 import WHOLE_HALL, ZONES, move_hall_and_plant
 from rlops.envs.cooling.psychrometrics import saturated_enthalpy_j_per_kg
 
@@ -29,6 +29,7 @@ def _hold(p, s, held, substeps, level):
                     row.valve[z] = held[i, 1]
                 if held[i, 4] == held[i, 4]:
                     row.valve[z] = min(max(row.valve[z] + 0.002 * (row.supply_c[z] - held[i, 4]), 0.03), 1.0)
+                update_handler(p[i], row, z)
                 if level:
                     row.structure_c[z] = row.cold_c[z]
             if held[i, 2] == held[i, 2]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,10 +20,6 @@ for parameter in V1_PARAMETERS:
 P = P.view(np.recarray)[0]
 SEA_PA = 101325.0
 USUAL = {"fan": 0.7, "supply_c": 20.0, "chilled_set": 10.0, "tower_fan": 0.7}
-
-
-def with_(**values):
-    return SimpleNamespace(**{**{p.name: p.nominal for p in V1_PARAMETERS}, **values})
 
 
 # --- psychrometrics -------------------------------------------------------------------------------------
@@ -204,12 +199,13 @@ def test_a_node_relaxes_exactly(t_c, target_c, rate, dt_s):
 
 
 def test_a_drive_moves_at_its_slew_rate_and_through_its_play():
-    s = SimpleNamespace(fan=[0.5], drive=[0.5], valve=[0.5])
-    p = with_(valve_hysteresis=0.04, valve_stiction=0.01)
+    rows = Plant(1, valve_hysteresis=0.04, valve_stiction=0.01)
+    p, s = rows.p[0], rows.s[0]
+    s["fan"], s["drive"], s["valve"] = 0.5, 0.5, 0.5
     assert hall.move_actuators(p, s, 0, 1.0, 1.0, 5.0) == pytest.approx(5 / 60 + 5 / 90)
-    assert s.valve[0] == pytest.approx(s.drive[0] - 0.02)
-    hall.move_actuators(p, s, 0, 1.0, s.drive[0] - 0.005, 5.0)
-    assert s.drive[0] == pytest.approx(0.5 + 5 / 90)
+    assert s["valve"][0] == pytest.approx(s["drive"][0] - 0.02)
+    hall.move_actuators(p, s, 0, 1.0, s["drive"][0] - 0.005, 5.0)
+    assert s["drive"][0] == pytest.approx(0.5 + 5 / 90)
 
 
 # --- the whole plant ------------------------------------------------------------------------------------

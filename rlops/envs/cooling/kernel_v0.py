@@ -24,11 +24,10 @@ from rlops.envs.cooling.accounts import (
 from rlops.envs.cooling.accounts import KPIS as KPIS
 from rlops.envs.cooling.hall import (
     busy_share,
-    handler_flow_kg_per_s,
     move_actuators,
     move_zone,
     sense_inlet,
-    valve_flow_kg_per_s,
+    update_handler,
     zone_fields,
 )
 from rlops.envs.cooling.params import V0_PARAMETERS
@@ -117,8 +116,11 @@ def step(p, s, d, action):
     follow = -math.expm1(-SUBSTEP_S / p.sensor_lag_s)
     fan, valve = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[0]), _share(action[1])
     reference_j = reference_w(p, s) * SUBSTEP_S * SUBSTEPS
-    for _ in range(SUBSTEPS):
-        s.step_strokes += move_actuators(p, s, 0, fan, valve, SUBSTEP_S)
+    for substep in range(SUBSTEPS):
+        travelled = move_actuators(p, s, 0, fan, valve, SUBSTEP_S)
+        s.step_strokes += travelled
+        if travelled > 0.0 or substep == 0:
+            update_handler(p, s, 0)
         move_hall_and_plant(p, s)
         follow_sensors(s, follow)
         meter(p, s, HALL_SHARE)
@@ -130,9 +132,7 @@ def step(p, s, d, action):
 
 @njit(error_model="numpy")
 def move_hall_and_plant(p, s):
-    """Move every node by a substep, with the actuators where they are."""
-    s.air_kg_per_s[0] = handler_flow_kg_per_s(p, s.fan[0])
-    s.water_kg_per_s[0] = valve_flow_kg_per_s(p, s.valve[0])
+    """Move every node by a substep, with the actuators where they are and the handler updated."""
     chilled = s.chilled_c
     move_zone(p, s, 0, s.return_c[0], chilled, SUBSTEP_S)
     s.chilled_pump_w = chilled_pump_w(s.water_kg_per_s[0], HALL_SHARE)

@@ -28,13 +28,12 @@ from rlops.envs.cooling.accounts import KPIS as KPIS
 from rlops.envs.cooling.hall import (
     WATER_J_PER_KG_K,
     busy_share,
-    handler_flow_kg_per_s,
     mean_return_c,
     move_actuators,
     move_zone,
     moved,
     sense_inlet,
-    valve_flow_kg_per_s,
+    update_handler,
     zone_fields,
 )
 from rlops.envs.cooling.params import V1_PARAMETERS
@@ -162,10 +161,13 @@ def step(p, s, d, action):
     s.step_strokes += abs(set_share - s.chilled_set)
     s.chilled_set = set_share
     reference_j = reference_w(p, s) * SUBSTEP_S * SUBSTEPS
-    for _ in range(SUBSTEPS):
+    for substep in range(SUBSTEPS):
         for z in range(ZONES):
             fan = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[FAN + z])
-            s.step_strokes += move_actuators(p, s, z, fan, _share(action[VALVE + z]), SUBSTEP_S)
+            travelled = move_actuators(p, s, z, fan, _share(action[VALVE + z]), SUBSTEP_S)
+            s.step_strokes += travelled
+            if travelled > 0.0 or substep == 0:
+                update_handler(p, s, z)
         before = s.tower_fan
         wanted = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[TOWER_FAN_WANTED])
         s.tower_fan = moved(before, wanted, SUBSTEP_S / p.fan_slew_s)
@@ -183,10 +185,7 @@ def step(p, s, d, action):
 
 @njit(error_model="numpy")
 def move_hall_and_plant(p, s):
-    """Move every node by a substep, with the actuators where they are."""
-    for z in range(ZONES):
-        s.air_kg_per_s[z] = handler_flow_kg_per_s(p, s.fan[z])
-        s.water_kg_per_s[z] = valve_flow_kg_per_s(p, s.valve[z])
+    """Move every node by a substep, with the actuators where they are and the handlers updated."""
     mean_return = mean_return_c(s)
     chilled = s.chilled_c
     water, heat = 0.0, 0.0

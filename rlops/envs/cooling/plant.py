@@ -114,7 +114,7 @@ def tower_w(p, fan, leaving_c, range_k, air_enthalpy_j_per_kg, pressure_pa):
     span_k = max(range_k, 0.1)
     slope = (enthalpy - saturated_enthalpy_j_per_kg(entering_c - span_k, pressure_pa)) / span_k
     air = TOWER_AIR_KG_PER_S * fan
-    units = p.tower_c * (CONDENSER_KG_PER_S / air) ** 0.4
+    units = p.tower_c * math.exp(0.4 * math.log(CONDENSER_KG_PER_S / air))
     ratio = air * slope / (CONDENSER_KG_PER_S * WATER_J_PER_KG_K)
     if abs(1.0 - ratio) < 1e-6:
         effectiveness = units / (1.0 + units)
@@ -146,8 +146,8 @@ def move_basin(p, s, air_enthalpy_j_per_kg, pressure_pa, dt_s):
 @njit(error_model="numpy")
 def chilled_pump_w(flow_kg_per_s, hall_share):
     """Return the power of the chilled-water pump of a ``hall_share`` of the hall; all of it heats the water [W]."""
-    full = CHILLED_PUMP_KG_PER_S * hall_share
-    return hall_share * (CHILLED_PUMP_W * (flow_kg_per_s / full) ** 2.5 + CHILLED_PUMP_STANDING_W)
+    x = flow_kg_per_s / (CHILLED_PUMP_KG_PER_S * hall_share)
+    return hall_share * (CHILLED_PUMP_W * x * x * math.sqrt(x) + CHILLED_PUMP_STANDING_W)
 
 
 @njit(error_model="numpy")
