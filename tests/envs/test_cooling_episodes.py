@@ -260,5 +260,5 @@ def test_an_inlet_that_changes_too_fast_is_charged():
 def test_an_action_outside_its_range_is_refused():
     env = Env(DATACENTER_COOLING, 0)
     env.reset(seed=0)
-    with pytest.raises(InvalidAction, match="1.5"):
+    with pytest.raises(InvalidAction, match=r"1\.5"):
         env.step(np.array([0.0, 1.5], np.float32))

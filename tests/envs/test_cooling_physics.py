@@ -163,9 +163,7 @@ def test_a_valve_is_of_equal_percentage_and_shuts():
     assert hall.valve_flow_kg_per_s(P, 0.01) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("inlet_c", "watts"), [(18, 311), (23, 313), (25, 315), (27, 318), (30, 325), (35, 340)]
-)
+@pytest.mark.parametrize(("inlet_c", "watts"), [(18, 311), (23, 313), (25, 315), (27, 318), (30, 325), (35, 340)])
 def test_a_half_loaded_server_draws_what_was_worked_out(inlet_c, watts):
     speed = hall.server_fan_speed(P, 0.5, float(inlet_c))
     assert hall.server_w(P, hall.busy_share(0.5), float(inlet_c)) + hall.server_fan_w(speed) == pytest.approx(

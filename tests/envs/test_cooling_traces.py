@@ -220,9 +220,7 @@ def test_only_one_of_both_may_come_from_a_file():
 
 def test_episodes_begin_on_different_days_and_never_run_over_the_end(tmp_path):
     weather = read_weather(csv_file(tmp_path, [[t + ":00", c, h] for t, c, h in weather_rows(10)]))
-    batch = Batch(
-        DATACENTER_COOLING, 0, 64, params={"horizon_min": 2880}, data={"weather": weather}, threads=1
-    )
+    batch = Batch(DATACENTER_COOLING, 0, 64, params={"horizon_min": 2880}, data={"weather": weather}, threads=1)
     batch.seed(np.arange(64), list(range(64)))
     batch.reset()
     days = batch.state["first_day"]

@@ -10,4 +10,5 @@ DATACENTER_COOLING = Family(
     "DatacenterCooling",
     "An operator keeps the servers of a hall within their temperatures with fans, valves, a chiller and a tower.",
     (V0, V1),
+    "rlops.envs.cooling.excite",
 )

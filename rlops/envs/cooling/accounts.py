@@ -38,6 +38,8 @@ RECOMMENDED_C, LEAST_RECOMMENDED_C, ALLOWABLE_C = 27.0, 18.0, 32.0
 """ASHRAE TC 9.9 2021: recommended 18-27 °C, class A1 allowable up to 32 °C."""
 QUARTER_K, HOUR_K = 5.0, 20.0
 """[K] ASHRAE TC 9.9 2021: the most an inlet may change within 15 min and within an hour."""
+KG_CO2_PER_KWH = 0.4
+"""[kg/kWh] Of a mixed grid. Assumption."""
 RUNAWAY_C, RUNAWAY_S, RUNAWAY_SERVER_C = 40.0, 60.0, 85.0
 STORED_COP = 4.0
 """[-] At which heat left in the hall is charged: compressor, pumps and fans of a good plant."""
@@ -227,10 +229,11 @@ KPIS = (
     Column("max_inlet_c", "°C", -math.inf, math.inf, "the hottest inlet"),
     Column("strokes", "-", 0, math.inf, "full strokes of all actuators"),
     Column("water_l", "l", 0, math.inf, "evaporated and blown down"),
-    Column("kg_co2", "kg", 0, math.inf, "of the grid's power"),
+    Column("kg_co2", "kg", 0, math.inf, "of the power, at 0.4 kg/kWh"),
     Column("wet_bulb_mean_c", "°C", -40, 35, "of the episode"),
     Column("ledger_residual", "-", -1, 1, "heat that is missing, over heat that came in: round-off"),
     Column("return_usd", "$", -math.inf, math.inf, "sum of rewards"),
+    Column("it_kw", "kW", 0, math.inf, "mean power of the servers with their fans"),
 )
 
 
@@ -247,7 +250,8 @@ def write_kpis(p, s, hall_share, out):
     out[2], out[3], out[4] = total / J_PER_KWH, it / J_PER_KWH, cooling / J_PER_KWH
     out[13], out[14], out[15] = s.over_recommended_k_min, s.under_recommended_k_min, s.over_allowable_k_min
     out[16], out[17], out[18] = s.rate_events, s.max_inlet_c, s.strokes
-    out[19], out[20] = s.water_kg, p.kg_co2_per_kwh * total / J_PER_KWH
+    out[19], out[20] = s.water_kg, KG_CO2_PER_KWH * total / J_PER_KWH
     out[21] = s.wet_bulb_k_min / s.minute
     out[22] = ledger_residual(p, s, hall_share)
     out[23] = s.return_usd
+    out[24] = it / (60.0 * s.minute) / 1e3

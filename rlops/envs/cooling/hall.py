@@ -135,7 +135,11 @@ def handler_fan_w(p, fan):
 @njit(error_model="numpy")
 def valve_flow_kg_per_s(p, opening):
     """Return the water flow of a coil: equal percentage, shut below 2 % [kg/s]."""
-    return COIL_WATER_KG_PER_S * p.valve_gain * math.exp(LOG_RANGEABILITY * (opening - 1.0)) if opening >= VALVE_CLOSED else 0.0
+    return (
+        COIL_WATER_KG_PER_S * p.valve_gain * math.exp(LOG_RANGEABILITY * (opening - 1.0))
+        if opening >= VALVE_CLOSED
+        else 0.0
+    )
 
 
 @njit(error_model="numpy")

@@ -1,8 +1,8 @@
 """Data-centre cooling v0: one zone of 250 kW, a fan and a valve.
 
 An action wants, within -1 … 1, the speed of the fan (0.2 … 1) and the opening of the valve (0 … 1). The chilled water
-is held at 12 °C; the condenser water enters the chiller 4 K above the wet bulb, without a fan that would have to be paid
-and without heat of its own. A step is a minute of twelve substeps.
+is held at 12 °C; the condenser water enters the chiller 4 K above the wet bulb, without a fan that would have to be
+paid and without heat of its own. A step is a minute of twelve substeps.
 """
 
 import math
@@ -10,6 +10,7 @@ import math
 from numba import njit
 
 from rlops.envs.contract import Column, state_dtype
+from rlops.envs.cooling.accounts import KPIS as KPIS
 from rlops.envs.cooling.accounts import (
     REWARD_TERMS,
     SUBSTEP_S,
@@ -21,7 +22,6 @@ from rlops.envs.cooling.accounts import (
     settle,
     write_kpis,
 )
-from rlops.envs.cooling.accounts import KPIS as KPIS
 from rlops.envs.cooling.hall import (
     busy_share,
     move_actuators,
@@ -56,6 +56,8 @@ from rlops.envs.cooling.traces import data_from as data_from
 PARAMETERS = V0_PARAMETERS
 DATA_OPTION = "traces"
 STEP_MINUTES = 1.0
+PARALLEL_ROWS = 64
+DERIVED = {"read_c": "observation", "return_usd": "reward"}
 
 HALL_SHARE = 0.25
 """[-] Of the 1-MW hall whose plant serves it."""

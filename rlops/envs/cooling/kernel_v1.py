@@ -74,6 +74,8 @@ from rlops.envs.cooling.traces import data_from as data_from
 PARAMETERS = V1_PARAMETERS
 DATA_OPTION = "traces"
 STEP_MINUTES = 1.0
+PARALLEL_ROWS = 64
+DERIVED = {"read_c": "observation", "return_usd": "reward"}
 
 ZONES = 4
 WHOLE_HALL = 1.0

@@ -111,7 +111,9 @@ def _load(
         step = float(minutes[1] - minutes[0])
         first = int(np.ceil((-minutes[0] % DAY_MIN) / step))
     if step < 1.0 or DAY_MIN % step:
-        raise InvalidValue(f"{file}: the interval of samples must divide a day and be at least 1 min, got {step:g} min.")
+        raise InvalidValue(
+            f"{file}: the interval of samples must divide a day and be at least 1 min, got {step:g} min."
+        )
     values = values[first:] if len(values) - first >= DAY_MIN / step else values
     scale = 0.01 if (values.max() > 1.5 if percent is None else percent) else 1.0
     if values.max() * scale > 1.0 + 1e-9:

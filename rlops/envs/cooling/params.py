@@ -9,7 +9,7 @@ ASHRAE = "ASHRAE TC 9.9 2021"
 # fmt: off
 _SITE = (
     Parameter("horizon_min", "min", 10080, 10, 525600, "reset", "a week; a day (1440) to train on", integer=True),
-    Parameter("start_day", "d", -1, -1, 3649, "reset", "day of the weather at which it begins; -1: drawn", integer=True),
+    Parameter("start_day", "d", -1, -1, 3649, "reset", "day of the weather it begins on; -1: drawn", integer=True),
     Parameter("weather_mean_c", "°C", 11, -5, 30, "demand", f"{GUESS}: temperate; without a weather file",
               plausible=(4, 27), effect="+kwh_chiller"),
     Parameter("weather_season_k", "K", 10, 0, 20, "demand", f"{GUESS}: half the span of monthly means; without a file",
@@ -27,13 +27,13 @@ _SITE = (
     Parameter("pressure_pa", "Pa", 101325, 70000, 105000, "physical", "site altitude; a file's own is scaled by it",
               plausible=(80000, 101325)),
     Parameter("load_mean", "-", 0.55, 0.05, 0.95, "demand", "Google cluster 2011: 0.5; without a load file",
-              plausible=(0.2, 0.85), effect="+kwh_it"),
+              plausible=(0.2, 0.85), effect="+it_kw"),
     Parameter("load_scale", "-", 1, 0.2, 2, "demand", "of utilisation, file or not", plausible=(0.8, 1.2),
-              effect="+kwh_it"),
+              effect="+it_kw"),
     Parameter("load_noise", "-", 0.015, 0, 0.1, "disturbance", f"{GUESS}: AR(1) of a zone's utilisation, 20 min",
               plausible=(0.005, 0.03)),
     Parameter("burst_per_day", "1/d", 2, 0, 48, "disturbance", f"{GUESS}: a zone's utilisation jumps by 0.25",
-              plausible=(0, 12), effect="+kwh_it"),
+              plausible=(0, 12), effect="+it_kw"),
 )
 _SITE_OF_ZONES = (
     Parameter("zone_skew", "-", 0.1, 0, 0.6, "demand", f"{GUESS}: log-normal shares of the zones", plausible=(0, 0.35)),
@@ -42,10 +42,10 @@ _SITE_OF_ZONES = (
 )
 _SERVERS = (
     Parameter("it_scale", "-", 1, 0.4, 1.3, "physical", "servers: 560 in a zone, 1 MW in four", plausible=(0.7, 1.2),
-              effect="+kwh_it"),
-    Parameter("idle_w", "W", 160, 60, 250, "physical", FWB, plausible=(120, 200), effect="+kwh_it"),
-    Parameter("busy_w", "W", 400, 260, 600, "physical", FWB, plausible=(350, 480), effect="+kwh_it"),
-    Parameter("leak_per_k", "1/K", 0.0015, 0, 0.005, "physical", "whole servers 0.35-0.5 %/K at 23-30 °C (Coroama 2025)",
+              effect="+it_kw"),
+    Parameter("idle_w", "W", 160, 60, 250, "physical", FWB, plausible=(120, 200), effect="+it_kw"),
+    Parameter("busy_w", "W", 400, 260, 600, "physical", FWB, plausible=(350, 480), effect="+it_kw"),
+    Parameter("leak_per_k", "1/K", 0.0015, 0, 0.005, "physical", "servers 0.35-0.5 %/K at 23-30 °C (Coroama 2025)",
               plausible=(0.0005, 0.003)),
     Parameter("fan_knee_c", "°C", 24.5, 21, 30, "physical", "server fans rise above; server at 27 -> 35 °C +7 %",
               plausible=(23, 27), effect="-kwh_server_fan"),
@@ -92,7 +92,7 @@ _CHILLER = (
               plausible=(0.49, 0.64), effect="-kwh_chiller"),
     Parameter("chiller_drift", "1/(30 d)", 0, -0.2, 0, "physical", "of its efficiency", plausible=(-0.05, 0),
               effect="-kwh_chiller"),
-    Parameter("chiller_capacity_w", "W", 1.3e6, 0.8e6, 2e6, "physical", "for 1 MW of servers", plausible=(1.1e6, 1.5e6)),
+    Parameter("chiller_capacity_w", "W", 1.3e6, 0.8e6, 2e6, "physical", "for 1 MW of IT", plausible=(1.1e6, 1.5e6)),
     Parameter("loop_lag_s", "s", 120, 30, 600, "physical", f"{GUESS}: chilled water towards its set point",
               plausible=(60, 240)),
 )
@@ -106,15 +106,14 @@ _POWER = (
 )
 _TARIFF = (
     Parameter("price_usd_per_kwh", "$/kWh", 0.10, 0, 1, "physical", "tariff", effect="-reward.energy"),
-    Parameter("kg_co2_per_kwh", "kg/kWh", 0.4, 0, 1.2, "physical", "of the grid; a key figure only", effect="+kg_co2"),
     Parameter("over_recommended_usd", "$/(K min)", 0.05, 0, 1, "physical", f"inlet above 27 °C; {ASHRAE}",
               effect="-reward.over_recommended"),
     Parameter("under_recommended_usd", "$/(K min)", 0.02, 0, 1, "physical", f"inlet below 18 °C; {ASHRAE}",
               effect="-reward.under_recommended"),
     Parameter("over_allowable_usd", "$/(K min)", 0.5, 0, 5, "physical", f"inlet above 32 °C; {ASHRAE}, class A1",
               effect="-reward.over_allowable"),
-    Parameter("rate_usd", "$/(K min)", 0.01, 0, 1, "physical", f"inlet changes by more than 5 K in 15 min or 20 K in 1 h; "
-              f"{ASHRAE}", effect="-reward.rate"),
+    Parameter("rate_usd", "$/(K min)", 0.01, 0, 1, "physical", f"inlet moves above 5 K in 15 min, 20 K in 1 h; {ASHRAE}",
+              effect="-reward.rate"),
     Parameter("stroke_usd", "$", 1e-4, 0, 0.01, "physical", "of an actuator's full stroke", effect="-reward.wear"),
 )
 # fmt: on

@@ -1,8 +1,9 @@
 """The world around a hall: weather and IT load, from the user's files or made up. Nothing here depends on the policy.
 
 Weather is known at full hours and straight between them. Without a file it is a season, a day and an AR(1) of a day's
-memory; the dew point lies below the day's mean. A zone's utilisation is the hall's base load (a file's samples, straight
-between them, or a day's and a week's rhythm) times the zone's share, plus noise of 20 minutes' memory and bursts.
+memory; the dew point lies below the day's mean. A zone's utilisation is the hall's base load (a file's samples,
+straight between them, or a day's and a week's rhythm) times the zone's share, plus noise of 20 minutes' memory and
+bursts.
 """
 
 import math
