@@ -112,7 +112,7 @@ _TARIFF = (
               effect="-reward.under_recommended"),
     Parameter("over_allowable_usd", "$/(K min)", 0.5, 0, 5, "physical", f"inlet above 32 °C; {ASHRAE}, class A1",
               effect="-reward.over_allowable"),
-    Parameter("rate_usd", "$/(K min)", 0.01, 0, 1, "physical", f"inlet moves above 5 K in 15 min, 20 K in 1 h; {ASHRAE}",
+    Parameter("rate_usd", "$/(K min)", 0.01, 0, 1, "physical", f"inlet moves over 5 K in 15 min, 20 K in 1 h; {ASHRAE}",
               effect="-reward.rate"),
     Parameter("stroke_usd", "$", 1e-4, 0, 0.01, "physical", "of an actuator's full stroke", effect="-reward.wear"),
 )
