@@ -15,7 +15,7 @@ _MATTERS_WITH: dict[str, dict[str, Any]] = {
     "coil_fouling": _GENTLE,
     "coil_ua": _GENTLE,
     "fan_gain": _GENTLE,
-    "horizon_min": {"load_mean": 0.25},
+    "horizon_min": {"load_mean": 0.9},
     "hot_spot": _GENTLE,
     "over_allowable_usd": _FULL,
     "over_recommended_usd": _FULL,
@@ -25,7 +25,8 @@ _MATTERS_WITH: dict[str, dict[str, Any]] = {
     "under_recommended_usd": {"horizon_min": 180, "load_mean": 0.05, "idle_w": 60.0},
     "weather_season_k": {**_LASTING, "start_day": 20},
 }
-"""Parameters that need something else than a light load. ``horizon_min`` is drawn out by its own bounds."""
+"""Parameters that need something else than a light load. Under ``horizon_min`` a runaway ends the episode that its own
+bound would let last a year."""
 
 
 def excite(name: str) -> dict[str, Any]:
