@@ -206,6 +206,29 @@ def test_a_drive_moves_at_its_slew_rate_and_through_its_play():
     assert s["drive"][0] == pytest.approx(0.5 + 5 / 90)
 
 
+def _inlets_after_a_swing(dt_s):
+    """Return the inlet temperature of a zone every 2 min of an hour in which its fan and its load swing."""
+    rows = Plant(1, utilisation=0.4)
+    p, s = rows.p[0], rows.s[0]
+    inlets = []
+    for part in range(30):
+        s["fan"][0] = 0.5 + 0.25 * math.sin(part / 3.0)
+        s["busy_share"][0] = hall.busy_share(0.5 + 0.3 * math.cos(part / 4.0))
+        hall.update_handler(p, s, 0)
+        for _ in range(round(120 / dt_s)):
+            hall.move_zone(p, s, 0, s["return_c"][0], 10.0, dt_s)
+        inlets.append(s["inlet_c"][0])
+    return np.array(inlets)
+
+
+def test_the_error_of_integration_is_of_first_order_and_small_at_five_seconds():
+    exact = _inlets_after_a_swing(0.5)
+    errors = [np.abs(_inlets_after_a_swing(dt_s) - exact).max() for dt_s in (5.0, 10.0, 20.0)]
+    assert errors[0] < 0.2
+    assert 1.6 < errors[1] / errors[0] < 2.6
+    assert 1.6 < errors[2] / errors[1] < 2.6
+
+
 # --- the whole plant ------------------------------------------------------------------------------------
 
 
