@@ -14,7 +14,17 @@ import numba
 import numpy as np
 
 from rlops.envs.compiling import PARALLEL_LOCK, usable_threads
-from rlops.envs.contract import Family, info_dtype, parameter_dtype, shown_terms, width, write_parameters
+from rlops.envs.contract import (
+    Family,
+    agent_actions,
+    agent_observations,
+    info_dtype,
+    parameter_dtype,
+    shown_terms,
+    widest,
+    width,
+    write_parameters,
+)
 from rlops.envs.loops import (
     ARRAYS,
     ENDED,
@@ -71,8 +81,9 @@ class Outputs:
         self.info = self.info_bytes.view(shown).reshape(n) if shown.itemsize else np.zeros(n, shown)
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
-        self.agent_obs = np.zeros((n, agents, width(getattr(kernel, "AGENT_OBSERVATION", ()))), np.float32)
-        self.agent_mask = np.zeros((n, agents, getattr(kernel, "AGENT_ACTION", 0)), np.int8)
+        self.agent_obs = np.zeros((n, agents, widest(agent_observations(kernel))), np.float32)
+        numbered = getattr(kernel, "AGENT_ACTION", 0) if hasattr(kernel, "mask_agent") else 0
+        self.agent_mask = np.zeros((n, agents, numbered), np.int8)
         self.agent_reward = np.zeros((n, agents))
         self._shown = (
             self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.info_bytes,
@@ -213,12 +224,14 @@ class Batch:
         self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)
         shape = (self.rows,) if isinstance(action, int) else (self.rows, width(action))
         self.actions = np.zeros(shape, self._action_dtype)
+        wide = widest(agent_actions(self.kernel))
+        bids = (self.rows, self._agents, wide) if wide else (self.rows, self._agents)
         self.numbers, self.usual = _as_numbers(self.params), _as_numbers(self.base)
         self._shared = {
             "params": self.params, "base": self.base, "state": self.state, "data": self.data,
             "numbers": self.numbers, "usual": self.usual, "plan": self.plan, "plan_values": self.plan_values,
             "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
-            "chosen": np.zeros(self.rows, np.bool_), "bids": np.zeros((self.rows, self._agents), np.int64),
+            "chosen": np.zeros(self.rows, np.bool_), "bids": np.zeros(bids, np.float64 if wide else np.int64),
         }  # fmt: skip
         self.out, self._other = self._new_side(), self._new_side()
         self._lends = self._lends and self.out.nbytes >= _LENT_BYTES
@@ -351,7 +364,7 @@ class Batch:
         return code
 
     def step_agents(self, actions: np.ndarray) -> None:
-        """Move every row one step from one action an agent, ``(n, a)`` int64 within range."""
+        """Move every row one step from one action an agent within its range, ``(n, a)`` or ``(n, a, w)``."""
         self._go_on()
         self._shared["bids"][:] = actions
         self._do(self.out.address, 0, STEP_AGENTS)

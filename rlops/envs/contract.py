@@ -15,8 +15,9 @@ Constants of a kernel:
 ``REWARD_TERMS``   names of the reward terms; the reward is their sum
 ``KPIS``           tuple of :class:`Column`, none repeated: key figures at the end of an episode (optional)
 ``CONTEXT``        tuple of :class:`Column`: hidden quantities for ``expose_context=True`` (optional)
-``AGENTS``         names of the agents of the parallel face (optional), with ``AGENT_ACTION`` (int),
-                   ``AGENT_OBSERVATION`` (columns)
+``AGENTS``         names of the agents of the parallel face (optional), with ``AGENT_ACTION`` (an int for all
+                   alike, or a tuple with the columns of each agent) and ``AGENT_OBSERVATION`` (columns for all
+                   alike, or a tuple with those of each)
 ``DERIVED``        fields of the state that only keep what another layer says: name → ``reward``, ``observation``
                    or ``mask``; so that a check can tell a moved reward from moved dynamics (optional)
 ``ENGINE``         name of the physics engine, if the family has several (optional)
@@ -37,9 +38,11 @@ before ``reset``):
 ``kpis(p, s, d, out)``          write the key figures, ``(len(KPIS),)`` float64, of an episode that has ended
 ``context(p, s, d, out)``       write the hidden context, ``(len(CONTEXT),)`` float64
 ``step_agents(p, s, d, actions, rewards)``
-                                ``step`` from one action an agent, ``(a,)`` each (with ``AGENTS``)
+                                ``step`` from one action an agent, ``(a,)``, or vectors ``(a, w)`` of the longest
+                                one's length; write the reward of each, ``(a,)`` (with ``AGENTS``)
 ``observe_agent(p, s, d, a, out)`` and ``mask_agent(p, s, d, a, out)``
-                                what agent ``a`` sees and may do (with ``AGENTS``)
+                                what agent ``a`` sees (``out`` has the longest one's length) and may do (with
+                                ``AGENTS``; the mask is optional)
 ``advance_rows(rows, shown, actions, low, high)``
                                 a loop of the kernel's own over the rows from ``low`` up to ``high``, in place of
                                 that in ``loops.py``: for dynamics so light that a row at a time is too slow. Its
@@ -145,6 +148,23 @@ def bounds(columns: tuple[Column, ...]) -> tuple[np.ndarray, np.ndarray]:
 def width(columns: tuple[Column, ...]) -> int:
     """Return how many numbers ``columns`` make."""
     return sum(c.count for c in columns)
+
+
+def agent_observations(kernel: Any) -> tuple[tuple[Column, ...], ...]:
+    """Return the columns that each agent observes; none without agents."""
+    seen: tuple[Any, ...] = getattr(kernel, "AGENT_OBSERVATION", ())
+    return (seen,) * len(kernel.AGENTS) if seen and isinstance(seen[0], Column) else seen
+
+
+def agent_actions(kernel: Any) -> tuple[int | tuple[Column, ...], ...]:
+    """Return what each agent does, as ``ACTION`` says it; none without agents."""
+    done = getattr(kernel, "AGENT_ACTION", ())
+    return (done,) * len(kernel.AGENTS) if isinstance(done, int) else done
+
+
+def widest(each: tuple[Any, ...]) -> int:
+    """Return how many numbers the longest of some agents' columns makes; 0 for none, or numbered actions."""
+    return max((width(columns) for columns in each if not isinstance(columns, int)), default=0)
 
 
 def shown_terms(kernel: Kernel) -> int:

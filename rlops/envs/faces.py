@@ -26,7 +26,17 @@ from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv as PettingZooParallelEnv
 
 from rlops.envs.batch import Batch
-from rlops.envs.contract import Column, Family, bounds, family, shown_terms
+from rlops.envs.contract import (
+    Column,
+    Family,
+    agent_actions,
+    agent_observations,
+    bounds,
+    family,
+    shown_terms,
+    widest,
+    width,
+)
 from rlops.envs.loops import MALFORMED
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
@@ -359,7 +369,7 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
                 f"got {action!r} at step {self.state['steps'][0]}. "
                 "Sample from the action space, or use the action mask."
             )
-        _write_vectors(np.asarray(action)[None], self.action_space, self._batch)
+        self._batch.actions[:] = _vectors(np.asarray(action)[None], self.action_space, self._batch)
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(m,)`` bool; the name that sb3-contrib looks for."""
@@ -562,7 +572,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
                 f"{self._batch.id}: actions must be {what} of shape {self._action_shape}, got shape {array.shape}."
             )
         if not self._discrete:
-            _write_vectors(array, self.single_action_space, self._batch)
+            self._batch.actions[:] = _vectors(array, self.single_action_space, self._batch)
             return self._batch.actions
         if array.dtype.kind not in "iu":
             raise InvalidAction(
@@ -685,9 +695,14 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         self.possible_agents = list(self.kernel.AGENTS)
         self.agents: list[str] = []
         self._agent_info: tuple[str, ...] = getattr(self.kernel, "AGENT_INFO", ())
-        self.observation_spaces = {agent: _box(self.kernel.AGENT_OBSERVATION) for agent in self.possible_agents}
-        self.action_spaces = {agent: gym.spaces.Discrete(self.kernel.AGENT_ACTION) for agent in self.possible_agents}
-        self._actions = np.zeros((1, len(self.possible_agents)), np.int64)
+        seen, done = agent_observations(self.kernel), agent_actions(self.kernel)
+        self._widths = [width(columns) for columns in seen]
+        self.observation_spaces: dict[str, gym.Space[Any]] = dict(
+            zip(self.possible_agents, map(_box, seen), strict=True)
+        )
+        self.action_spaces: dict[str, gym.Space[Any]] = dict(zip(self.possible_agents, map(_space, done), strict=True))
+        self._actions = np.zeros((len(done), widest(done) or 1), np.float64 if widest(done) else np.int64)
+        self._masked = hasattr(self.kernel, "mask_agent")
         self._entropy = np.random.default_rng()
 
     def observation_space(self, agent: str) -> gym.spaces.Space[Any]:
@@ -727,9 +742,10 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         self._require_ready()
         if not self.agents:
             raise EpisodeEnded(f"{self._batch.id}: the episode must be running to step, but it has ended. Call reset.")
-        for column, agent in enumerate(self.possible_agents):
-            self._actions[0, column] = self._checked(agent, actions)
-        self._batch.step_agents(self._actions)
+        for own, agent in zip(self._actions, self.possible_agents, strict=True):
+            action = self._checked(agent, actions)
+            own[: np.size(action)] = action
+        self._batch.step_agents(self._actions if self._actions.dtype == np.float64 else self._actions[:, 0])
         out, agents = self._batch.out, self.agents
         terminated, truncated = bool(out.terminated[0]), bool(out.truncated[0])
         rewards = dict(zip(agents, out.agent_reward[0].tolist(), strict=True))
@@ -748,22 +764,32 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
             infos,
         )
 
-    def _checked(self, agent: str, actions: dict[str, int]) -> int:
+    def _checked(self, agent: str, actions: Mapping[str, Any]) -> Any:
+        """Return the action of an agent, which must lie within its space."""
+        space, step = self.action_spaces[agent], self.state["steps"][0]
         if agent not in actions:
+            hint = (
+                f" Give it its last action, {space.n - 1}, to pass." if isinstance(space, gym.spaces.Discrete) else ""
+            )
             raise InvalidAction(
-                f"{self._batch.id}: every agent must have an action, but {agent} has none at step "
-                f"{self.state['steps'][0]}. Give it its last action, {self.kernel.AGENT_ACTION - 1}, to pass."
+                f"{self._batch.id}: every agent must have an action, but {agent} has none at step {step}.{hint}"
             )
         action = actions[agent]
-        if not self.action_spaces[agent].contains(action):
-            raise InvalidAction(
-                f"{self._batch.id}: the action of {agent} must be an integer within "
-                f"0 … {self.kernel.AGENT_ACTION - 1}, got {action!r} at step {self.state['steps'][0]}."
-            )
-        return int(action)
+        if isinstance(space, gym.spaces.Discrete):
+            if not space.contains(action):
+                raise InvalidAction(
+                    f"{self._batch.id}: the action of {agent} must be an integer within 0 … {space.n - 1}, got "
+                    f"{action!r} at step {step}."
+                )
+            return int(action)
+        return _vectors(np.asarray(action)[None], space, self._batch, agent)[0]
 
     def _observations(self) -> dict[str, np.ndarray]:
-        return {agent: self._batch.out.agent_obs[0, a].copy() for a, agent in enumerate(self.possible_agents)}
+        seen = self._batch.out.agent_obs[0]
+        return {
+            agent: seen[a, :wide].copy()
+            for a, (agent, wide) in enumerate(zip(self.possible_agents, self._widths, strict=True))
+        }
 
     def _infos(self, stepped: bool) -> dict[str, dict[str, Any]]:
         state, out = self._batch.state, self._batch.out
@@ -778,7 +804,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
             shared["params"] = self._drawn_values()
         return {
             agent: {
-                "action_mask": out.agent_mask[0, a].copy(),
+                **({"action_mask": out.agent_mask[0, a].copy()} if self._masked else {}),
                 **{name: state[name][0, a].item() for name in self._agent_info},
                 **shared,
             }
@@ -786,7 +812,7 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         }
 
     def action_masks(self) -> np.ndarray:
-        """Return which actions are legal now, ``(a, m)`` bool, one row an agent."""
+        """Return which actions are legal now, ``(a, m)`` bool, one row an agent; ``m`` is 0 if all always are."""
         return np.asarray(self._batch.out.agent_mask[0], np.bool_)
 
     def render(self) -> np.ndarray:
@@ -798,21 +824,23 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         """Do nothing: there is nothing to release."""
 
 
-def _write_vectors(array: np.ndarray, space: gym.Space[Any], batch: Batch) -> None:
-    """Write vector actions ``(n, d)`` into the batch's own, or name the first that does not fit."""
+def _vectors(array: np.ndarray, space: gym.Space[Any], batch: Batch, agent: str = "") -> np.ndarray:
+    """Return vector actions ``(n, d)``, those of an ``agent`` or of all rows; the first that does not fit is named."""
     assert isinstance(space, gym.spaces.Box)
+    what = f"the action of {agent}" if agent else "an action"
     if array.dtype.kind not in "iuf":
-        raise InvalidAction(f"{batch.id}: actions must be numbers, got dtype {array.dtype}.")
+        raise InvalidAction(f"{batch.id}: {what} must be numbers, got dtype {array.dtype}.")
     if array.shape != (batch.rows, *space.shape):
-        raise InvalidAction(f"{batch.id}: an action must have shape {space.shape}, got {array.shape[1:]}.")
+        raise InvalidAction(f"{batch.id}: {what} must have shape {space.shape}, got {array.shape[1:]}.")
     fits = (array >= space.low) & (array <= space.high)  # false for NaN
     if not fits.all():
         row, column = np.argwhere(~fits)[0]
         raise InvalidAction(
-            f"{batch.id}: component {column} of the action of row {row} must be within [{space.low[column]:g}, "
-            f"{space.high[column]:g}], got {array[row, column]} at step {batch.state['steps'][row]}."
+            f"{batch.id}: component {column} of the action of {agent or f'row {row}'} must be within "
+            f"[{space.low[column]:g}, {space.high[column]:g}], got {array[row, column]} at step "
+            f"{batch.state['steps'][row]}."
         )
-    batch.actions[:] = array
+    return array
 
 
 def _first_fraction(array: np.ndarray) -> str:

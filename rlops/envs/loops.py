@@ -19,7 +19,16 @@ from numba import carray, config, njit, prange, types
 from numba.extending import intrinsic
 
 from rlops.envs.compiling import compiled, specialised
-from rlops.envs.contract import Kernel, info_dtype, parameter_dtype, shown_terms, width
+from rlops.envs.contract import (
+    Kernel,
+    agent_actions,
+    agent_observations,
+    info_dtype,
+    parameter_dtype,
+    shown_terms,
+    widest,
+    width,
+)
 from rlops.envs.draws import episode_key
 from rlops.envs.sampling import TERM, changes_within, draw_next, draw_parameters
 
@@ -261,7 +270,7 @@ def advance_rows(rows, shown, actions, low, high):
 
 @njit
 def step_agents_rows(rows, shown, bids):
-    """Move every row one step from the agents' actions ``bids`` (n, a), which the face has checked."""
+    """Move every row one step from the agents' actions ``bids`` (n, a) or (n, a, w), which the face has checked."""
     for i in range(rows.state.shape[0]):
         s = rows.state[i]
         if s.steps > 0 and changes_within(rows.plan_values):
@@ -375,7 +384,7 @@ def do_at(address, actions, verb):
             return MALFORMED
     rows, shown = bundles(table)
     chosen = carray(pointer_at(table[_CHOSEN]), (n,), np.bool_)
-    bids = carray(pointer_at(table[_CHOSEN + 1]), (n, np.int64(table[_AGENTS])), np.int64)
+    bids = carray(pointer_at(table[_CHOSEN + 1]), bids_shape(n, np.int64(table[_AGENTS])), BIDS_DTYPE)
     return do(rows, shown, chosen, bids, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), verb)
 
 
@@ -423,9 +432,21 @@ def shape_of_vectors(n):
     return (n, ACTION_WIDTH)
 
 
-ACTION_DIMENSIONS = ACTION_WIDTH = 1
-ACTIONS_DTYPE = np.int64
-actions_shape = shape_of_discrete
+@njit
+def shape_of_discrete_bids(n, agents):
+    """Return the shape of the discrete actions of the agents of ``n`` rows."""
+    return (n, agents)
+
+
+@njit
+def shape_of_vector_bids(n, agents):
+    """Return the shape of the vector actions of the agents of ``n`` rows."""
+    return (n, agents, BID_WIDTH)
+
+
+ACTION_DIMENSIONS = ACTION_WIDTH = BID_WIDTH = 1
+ACTIONS_DTYPE = BIDS_DTYPE = np.int64
+actions_shape, bids_shape = shape_of_discrete, shape_of_discrete_bids
 STATE_BYTES = MASKED = TERMS = FIGURES = 0
 INFO_BYTES = np.zeros(0, np.int64)
 WHOLE = np.zeros(0, np.bool_)
@@ -477,8 +498,10 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "ACTION_DIMENSIONS": 1 if discrete else 2,
         "ACTION_WIDTH": 1 if isinstance(kernel.ACTION, int) else width(kernel.ACTION),
         "ACTIONS_DTYPE": np.int64 if discrete else np.float64,
-        "AGENT_COLUMNS": width(has("AGENT_OBSERVATION", ())),
-        "AGENT_ACTIONS": has("AGENT_ACTION", 0),
+        "AGENT_COLUMNS": widest(agent_observations(kernel)),
+        "AGENT_ACTIONS": has("AGENT_ACTION", 0) if hasattr(kernel, "mask_agent") else 0,
+        "BID_WIDTH": widest(agent_actions(kernel)),
+        "BIDS_DTYPE": np.float64 if widest(agent_actions(kernel)) else np.int64,
         "row_reset": kernel.reset,
         "row_step": kernel.step,
         "row_observe": kernel.observe,
@@ -507,6 +530,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
     bind(
         first_illegal=first_illegal if discrete else none_illegal,
         actions_shape=shape_of_discrete if discrete else shape_of_vectors,
+        bids_shape=shape_of_vector_bids if widest(agent_actions(kernel)) else shape_of_discrete_bids,
     )
     bind(refused, begin_episode, show_drawn, change_parameters, show_agents, data_address)
     bind(show_row, inline=True)  # here and below: to pass all arrays for every row costs a sixth of v1's step

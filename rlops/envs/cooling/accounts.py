@@ -78,6 +78,7 @@ def account_fields(zones):
         ("water_kg", "f8"),
         ("wet_bulb_k_min", "f8"),
         ("return_usd", "f8"),
+        ("zone_usd", "f8", (zones,)),  # of the step's reward what is a zone's own: its limits, its handler
         ("hot_s", "f8", (zones,)),  # for how long a zone has been at RUNAWAY_C
         ("past_c", "f8", (zones, HISTORY_MIN)),  # worst inlets of the last hour, a ring
     ]
@@ -134,7 +135,10 @@ def meter(p, s, hall_share):
         s.over_allowable_k_min += beyond
         s.terms[OVER_RECOMMENDED] -= p.over_recommended_usd * over
         s.terms[UNDER_RECOMMENDED] -= p.under_recommended_usd * under
-        s.terms[OVER_ALLOWABLE] -= p.over_allowable_usd * beyond
+        s.terms[OVER_ALLOWABLE] -= p.over_allowable_usd * beyond * beyond / minutes
+        limits = p.over_recommended_usd * over + p.under_recommended_usd * under
+        limits += p.over_allowable_usd * beyond * beyond / minutes
+        s.zone_usd[z] -= limits + p.price_usd_per_kwh * s.handler_fan_w[z] * SUBSTEP_S / J_PER_KWH
     s.power_w[PUMP] = s.chilled_pump_w + s.condenser_pump_w
     s.power_w[TOWER_FAN] = s.tower_fan_w
     s.power_w[COMPRESSOR] = s.compressor_w
@@ -160,6 +164,7 @@ def _watch_rate(p, s):
         s.past_c[z, s.minute % HISTORY_MIN] = now
         s.rate_k_min += excess
         s.terms[RATE] -= p.rate_usd * excess
+        s.zone_usd[z] -= p.rate_usd * excess
         broken |= excess > 0.0
     s.rate_events += broken
 
@@ -174,7 +179,7 @@ def worst_usd_per_min(p, s, hall_share):
     power += hall_share * (p.chiller_capacity_w / WORST_COP + CONDENSER_PUMP_W + TOWER_FAN_W)
     power += supply_loss_w(p, it, hall_share)
     kelvin = p.over_recommended_usd * (RUNAWAY_C - RECOMMENDED_C) + p.under_recommended_usd * LEAST_RECOMMENDED_C
-    kelvin += p.over_allowable_usd * (RUNAWAY_C - ALLOWABLE_C) + p.rate_usd * 2.0 * RUNAWAY_C
+    kelvin += p.over_allowable_usd * (RUNAWAY_C - ALLOWABLE_C) ** 2 + p.rate_usd * 2.0 * RUNAWAY_C
     actuators = 2.0 * zones + 2.0
     return p.price_usd_per_kwh * power * 60.0 / J_PER_KWH + zones * kelvin + p.stroke_usd * actuators * SUBSTEPS
 
@@ -211,6 +216,7 @@ def ledger_residual(p, s, hall_share):
 KPIS = (
     Column("pue", "-", 1, math.inf, "all consumers over servers with their fans"),
     Column("tue", "-", 1, math.inf, "all consumers over servers without their fans"),
+    Column("itue", "-", 1, math.inf, "servers with their fans over servers without: TUE over PUE"),
     Column("kwh_total", "kWh", 0, math.inf, "all consumers"),
     Column("kwh_it", "kWh", 0, math.inf, "servers with their fans"),
     Column("kwh_cooling", "kWh", 0, math.inf, "air handlers, pumps, tower and chiller"),
@@ -243,15 +249,15 @@ def write_kpis(p, s, hall_share, out):
     total = 0.0
     for consumer in range(s.energy_j.shape[0]):
         total += s.energy_j[consumer]
-        out[5 + consumer] = s.energy_j[consumer] / J_PER_KWH
+        out[6 + consumer] = s.energy_j[consumer] / J_PER_KWH
     it = s.energy_j[CPU] + s.energy_j[SERVER_FAN]
     cooling = s.energy_j[HANDLER_FAN] + s.energy_j[PUMP] + s.energy_j[TOWER_FAN] + s.energy_j[COMPRESSOR]
-    out[0], out[1] = total / it, total / s.energy_j[CPU]
-    out[2], out[3], out[4] = total / J_PER_KWH, it / J_PER_KWH, cooling / J_PER_KWH
-    out[13], out[14], out[15] = s.over_recommended_k_min, s.under_recommended_k_min, s.over_allowable_k_min
-    out[16], out[17], out[18] = s.rate_events, s.max_inlet_c, s.strokes
-    out[19], out[20] = s.water_kg, KG_CO2_PER_KWH * total / J_PER_KWH
-    out[21] = s.wet_bulb_k_min / s.minute
-    out[22] = ledger_residual(p, s, hall_share)
-    out[23] = s.return_usd
-    out[24] = it / (60.0 * s.minute) / 1e3
+    out[0], out[1], out[2] = total / it, total / s.energy_j[CPU], it / s.energy_j[CPU]
+    out[3], out[4], out[5] = total / J_PER_KWH, it / J_PER_KWH, cooling / J_PER_KWH
+    out[14], out[15], out[16] = s.over_recommended_k_min, s.under_recommended_k_min, s.over_allowable_k_min
+    out[17], out[18], out[19] = s.rate_events, s.max_inlet_c, s.strokes
+    out[20], out[21] = s.water_kg, KG_CO2_PER_KWH * total / J_PER_KWH
+    out[22] = s.wet_bulb_k_min / s.minute
+    out[23] = ledger_residual(p, s, hall_share)
+    out[24] = s.return_usd
+    out[25] = it / (60.0 * s.minute) / 1e3

@@ -57,7 +57,7 @@ PARAMETERS = V0_PARAMETERS
 DATA_OPTION = "traces"
 STEP_MINUTES = 1.0
 PARALLEL_ROWS = 64
-DERIVED = {"read_c": "observation", "return_usd": "reward"}
+DERIVED = {"read_c": "observation", "return_usd": "reward", "zone_usd": "reward"}
 
 HALL_SHARE = 0.25
 """[-] Of the 1-MW hall whose plant serves it."""
@@ -114,7 +114,7 @@ def reset(p, s, d):
 @njit(error_model="numpy")
 def step(p, s, d, action):
     """Move a minute towards what the action wants."""
-    s.step_j = s.step_strokes = 0.0
+    s.step_j = s.step_strokes = s.zone_usd[0] = 0.0
     follow = -math.expm1(-SUBSTEP_S / p.sensor_lag_s)
     fan, valve = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[0]), _share(action[1])
     reference_j = reference_w(p, s) * SUBSTEP_S * SUBSTEPS

@@ -5,18 +5,20 @@ the chilled water (7 … 18 °C) and the speed of the tower's fan (0.2 … 1). A
 """
 
 import math
+from dataclasses import replace
 
+import numpy as np
 from numba import njit
 
 from rlops.envs.contract import Column, state_dtype
 from rlops.envs.cooling.accounts import (
-    CPU,
-    LIGHTS,
+    COMPRESSOR,
+    HANDLER_FAN,
+    PUMP,
     REWARD_TERMS,
-    SERVER_FAN,
     SUBSTEP_S,
     SUBSTEPS,
-    SUPPLY,
+    TOWER_FAN,
     account_fields,
     meter,
     open_accounts,
@@ -75,7 +77,7 @@ PARAMETERS = V1_PARAMETERS
 DATA_OPTION = "traces"
 STEP_MINUTES = 1.0
 PARALLEL_ROWS = 64
-DERIVED = {"read_c": "observation", "return_usd": "reward"}
+DERIVED = {"read_c": "observation", "return_usd": "reward", "zone_usd": "reward"}
 
 ZONES = 4
 WHOLE_HALL = 1.0
@@ -89,28 +91,57 @@ ACTION = (
 )
 FAN, VALVE, CHILLED_SET, TOWER_FAN_WANTED = 0, ZONES, 2 * ZONES, 2 * ZONES + 1
 
-OBSERVATION = (
-    Column("supply_c", "°C", 0, 60, "supply air, as read", ZONES),
-    Column("inlet_c", "°C", 0, 60, "inlet of the worst rack, as read", ZONES),
-    Column("hot_c", "°C", 0, 90, "hot aisle, as read", ZONES),
-    Column("utilisation", "-", 0, 1, "of the servers", ZONES),
-    Column("it_kw", "kW", 0, 600, "power of the servers with their fans", ZONES),
-    Column("fan", "-", 0, 1, "actual speed of the fan", ZONES),
-    Column("valve", "-", 0, 1, "actual opening of the valve", ZONES),
-    Column("air_ratio", "-", 0, 10, "air of the handler over air of the servers", ZONES),
+ZONE = (
+    Column("supply_c", "°C", 0, 60, "supply air, as read"),
+    Column("inlet_c", "°C", 0, 60, "inlet of the worst rack, as read"),
+    Column("hot_c", "°C", 0, 90, "hot aisle, as read"),
+    Column("utilisation", "-", 0, 1, "of the servers"),
+    Column("it_kw", "kW", 0, 600, "power of the servers with their fans"),
+    Column("fan", "-", 0, 1, "actual speed of the fan"),
+    Column("valve", "-", 0, 1, "actual opening of the valve"),
+    Column("air_ratio", "-", 0, 10, "air of the handler over air of the servers"),
+)
+PLANT = (
     Column("chilled_c", "°C", 0, 60, "chilled water, supply"),
     Column("chilled_return_c", "°C", 0, 90, "chilled water, return"),
     Column("condenser_c", "°C", 0, 60, "condenser water that enters the chiller"),
     Column("chiller_load", "-", 0, 1.2, "part load of the chiller"),
     Column("cooling_kw", "kW", 0, 1500, "air handlers, pumps, tower and chiller"),
+)
+WEATHER = (
     Column("dry_bulb_c", "°C", -40, 55, "outdoors"),
     Column("wet_bulb_c", "°C", -40, 35, "outdoors"),
+)
+TIME = (
     Column("hour_sin", "-", -1, 1, "sine of the hour of the day"),
     Column("hour_cos", "-", -1, 1, "cosine of the hour of the day"),
     Column("year_sin", "-", -1, 1, "sine of the day of the year"),
     Column("year_cos", "-", -1, 1, "cosine of the day of the year"),
 )
-_PER_ZONE = 8
+PER_ZONE, OF_PLANT, OF_WEATHER, OF_TIME = len(ZONE), len(PLANT), len(WEATHER), len(TIME)
+OBSERVATION = (*(replace(column, count=ZONES) for column in ZONE), *PLANT, *WEATHER, *TIME)
+
+AGENTS = (*(f"crah_{z}" for z in range(ZONES)), "plant")
+_OF_HANDLER = (replace(ACTION[0], count=1), replace(ACTION[1], count=1))
+AGENT_ACTION = (*((_OF_HANDLER,) * ZONES), ACTION[2:])
+_SEEN_BY_HANDLER = (
+    *ZONE,
+    Column("other_inlet_c", "°C", 0, 60, "of the other zones, as read", ZONES - 1),
+    *PLANT,
+    *TIME,
+)
+_SEEN_BY_PLANT = (
+    *PLANT,
+    *WEATHER,
+    *TIME,
+    Column("mean_inlet_c", "°C", 0, 60, "of the zones, as read"),
+    Column("max_inlet_c", "°C", 0, 60, "of the zones, as read"),
+    Column("mean_valve", "-", 0, 1, "of the zones"),
+    Column("max_valve", "-", 0, 1, "of the zones"),
+)
+AGENT_OBSERVATION = (*((_SEEN_BY_HANDLER,) * ZONES), _SEEN_BY_PLANT)
+LOCAL = 1
+"""``reward_mode``: an air handler is paid for its zone's limits, its fan and its wear, the plant for all the rest."""
 
 STATE = state_dtype(
     REWARD_TERMS,
@@ -158,6 +189,7 @@ def reset(p, s, d):
 def step(p, s, d, action):
     """Move a minute towards what the action wants."""
     s.step_j = s.step_strokes = 0.0
+    s.zone_usd[:] = 0.0
     follow = -math.expm1(-SUBSTEP_S / p.sensor_lag_s)
     set_share = _share(action[CHILLED_SET])
     s.step_strokes += abs(set_share - s.chilled_set)
@@ -168,6 +200,7 @@ def step(p, s, d, action):
             fan = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[FAN + z])
             travelled = move_actuators(p, s, z, fan, _share(action[VALVE + z]), SUBSTEP_S)
             s.step_strokes += travelled
+            s.zone_usd[z] -= p.stroke_usd * travelled
             if travelled > 0.0 or substep == 0:
                 update_handler(p, s, z)
         before = s.tower_fan
@@ -183,6 +216,25 @@ def step(p, s, d, action):
         s.busy_share[z] = busy_share(s.utilisation[z])
     read_sensors(p, s, False)
     settle(p, s, reference_j, WHOLE_HALL)
+
+
+@njit(error_model="numpy")
+def step_agents(p, s, d, actions, rewards):
+    """Move a minute towards what the agents want, each two numbers."""
+    action = np.empty(2 * ZONES + 2)
+    for z in range(ZONES):
+        action[FAN + z], action[VALVE + z] = actions[z, 0], actions[z, 1]
+    action[CHILLED_SET], action[TOWER_FAN_WANTED] = actions[ZONES, 0], actions[ZONES, 1]
+    step(p, s, d, action)
+    rest = 0.0
+    for term in range(s.terms.shape[0]):
+        rest += s.terms[term]
+    for a in range(ZONES + 1):
+        rewards[a] = rest
+    if p.reward_mode == LOCAL:
+        for z in range(ZONES):
+            rewards[z] = s.zone_usd[z]
+            rewards[ZONES] -= s.zone_usd[z]
 
 
 @njit(error_model="numpy")
@@ -212,31 +264,73 @@ def move_hall_and_plant(p, s):
 def observe(p, s, d, out):
     """Write the observation, clipped into its bounds."""
     for z in range(ZONES):
-        out[z] = min(max(s.read_c[SUPPLY_SENSOR, z], 0.0), 60.0)
-        out[ZONES + z] = min(max(s.read_c[INLET, z], 0.0), 60.0)
-        out[2 * ZONES + z] = min(max(s.read_c[HOT, z], 0.0), 90.0)
-        out[3 * ZONES + z] = s.utilisation[z]
-        out[4 * ZONES + z] = min((s.cpu_w[z] + s.server_fan_w[z]) / 1e3, 600.0)
-        out[5 * ZONES + z] = s.fan[z]
-        out[6 * ZONES + z] = min(max(s.valve[z], 0.0), 1.0)
-        through = s.server_kg_per_s[z]
-        out[7 * ZONES + z] = min(s.air_kg_per_s[z] / through, 10.0) if through > 0.0 else 0.0
-    at = _PER_ZONE * ZONES
+        _observe_zone(s, z, out, z, ZONES)
+    at = PER_ZONE * ZONES
+    _observe_plant(s, out, at)
+    at += OF_PLANT
+    out[at], out[at + 1] = s.dry_bulb_c, s.wet_bulb_c
+    _observe_time(s, d, out, at + OF_WEATHER)
+
+
+@njit(error_model="numpy")
+def observe_agent(p, s, d, a, out):
+    """Write what an air handler sees (its zone, the others' inlets, the plant) or what the plant sees."""
+    if a < ZONES:
+        _observe_zone(s, a, out, 0, 1)
+        at = PER_ZONE
+        for z in range(ZONES):
+            if z != a:
+                out[at] = min(max(s.read_c[INLET, z], 0.0), 60.0)
+                at += 1
+        _observe_plant(s, out, at)
+        _observe_time(s, d, out, at + OF_PLANT)
+        return
+    _observe_plant(s, out, 0)
+    at = OF_PLANT
+    out[at], out[at + 1] = s.dry_bulb_c, s.wet_bulb_c
+    _observe_time(s, d, out, at + OF_WEATHER)
+    at += OF_WEATHER + OF_TIME
+    inlet, inlets, valve, valves = 0.0, 0.0, 0.0, 0.0
+    for z in range(ZONES):
+        reading, opening = min(max(s.read_c[INLET, z], 0.0), 60.0), min(max(s.valve[z], 0.0), 1.0)
+        inlet, valve = max(inlet, reading), max(valve, opening)
+        inlets += reading
+        valves += opening
+    out[at], out[at + 1], out[at + 2], out[at + 3] = inlets / ZONES, inlet, valves / ZONES, valve
+
+
+@njit(error_model="numpy")
+def _observe_zone(s, z, out, at, stride):
+    """Write what is seen of a zone, one number every ``stride``."""
+    out[at] = min(max(s.read_c[SUPPLY_SENSOR, z], 0.0), 60.0)
+    out[at + stride] = min(max(s.read_c[INLET, z], 0.0), 60.0)
+    out[at + 2 * stride] = min(max(s.read_c[HOT, z], 0.0), 90.0)
+    out[at + 3 * stride] = s.utilisation[z]
+    out[at + 4 * stride] = min((s.cpu_w[z] + s.server_fan_w[z]) / 1e3, 600.0)
+    out[at + 5 * stride] = s.fan[z]
+    out[at + 6 * stride] = min(max(s.valve[z], 0.0), 1.0)
+    through = s.server_kg_per_s[z]
+    out[at + 7 * stride] = min(s.air_kg_per_s[z] / through, 10.0) if through > 0.0 else 0.0
+
+
+@njit(error_model="numpy")
+def _observe_plant(s, out, at):
+    """Write what is seen of the plant."""
     out[at] = min(max(s.chilled_c, 0.0), 60.0)
     out[at + 1] = min(max(s.chilled_return_c, 0.0), 90.0)
     out[at + 2] = min(max(s.basin_c, 0.0), 60.0)
     out[at + 3] = min(s.load, 1.2)
-    servers = s.power_w[CPU] + s.power_w[SERVER_FAN] + s.power_w[SUPPLY] + s.power_w[LIGHTS]
-    total = 0.0
-    for consumer in range(s.power_w.shape[0]):
-        total += s.power_w[consumer]
-    out[at + 4] = min(max(total - servers, 0.0) / 1e3, 1500.0)
-    out[at + 5] = s.dry_bulb_c
-    out[at + 6] = s.wet_bulb_c
+    cooling = s.power_w[HANDLER_FAN] + s.power_w[PUMP] + s.power_w[TOWER_FAN] + s.power_w[COMPRESSOR]
+    out[at + 4] = min(cooling / 1e3, 1500.0)
+
+
+@njit(error_model="numpy")
+def _observe_time(s, d, out, at):
+    """Write the time of day and year."""
     hour = 2.0 * math.pi * (s.minute % DAY_MIN) / DAY_MIN
     year = 2.0 * math.pi * day_of_year(s, d) / YEAR_D
-    out[at + 7], out[at + 8] = math.sin(hour), math.cos(hour)
-    out[at + 9], out[at + 10] = math.sin(year), math.cos(year)
+    out[at], out[at + 1] = math.sin(hour), math.cos(hour)
+    out[at + 2], out[at + 3] = math.sin(year), math.cos(year)
 
 
 @njit(error_model="numpy")

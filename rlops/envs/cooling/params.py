@@ -100,6 +100,10 @@ _TOWER = (
     Parameter("tower_c", "-", 1.3, 0.6, 2, "physical", "NTU = c (water/air)^0.4 (Braun 1988); CTI 35/29.4/25.6 °C",
               plausible=(0.95, 1.45), effect="-kwh_chiller"),
 )
+_AGENTS = (
+    Parameter("reward_mode", "-", 0, 0, 1, "reset", "of agents: the hall's reward for each, or each its own part",
+              choices=("team", "local")),
+)
 _POWER = (
     Parameter("ups_standing", "-", 0.012, 0, 0.06, "physical", "standing loss of 1.2 MW", plausible=(0.008, 0.03),
               effect="+kwh_ups"),
@@ -110,7 +114,7 @@ _TARIFF = (
               effect="-reward.over_recommended"),
     Parameter("under_recommended_usd", "$/(K min)", 0.02, 0, 1, "physical", f"inlet below 18 °C; {ASHRAE}",
               effect="-reward.under_recommended"),
-    Parameter("over_allowable_usd", "$/(K min)", 0.5, 0, 5, "physical", f"inlet above 32 °C; {ASHRAE}, class A1",
+    Parameter("over_allowable_usd", "$/(K² min)", 0.5, 0, 5, "physical", f"inlet above 32 °C; {ASHRAE}, class A1",
               effect="-reward.over_allowable"),
     Parameter("rate_usd", "$/(K min)", 0.01, 0, 1, "physical", f"inlet moves over 5 K in 15 min, 20 K in 1 h; {ASHRAE}",
               effect="-reward.rate"),
@@ -122,5 +126,6 @@ V0_PARAMETERS = (*_SITE, *_SERVERS, *_AIR, *_SENSORS, *_CHILLER, *_POWER, *_TARI
 """Parameters of v0: one zone."""
 V1_PARAMETERS = (
     *_SITE, *_SITE_OF_ZONES, *_SERVERS, *_AIR, *_AIR_OF_ZONES, *_SENSORS, *_CHILLER, *_TOWER, *_POWER, *_TARIFF,
+    *_AGENTS,
 )  # fmt: skip
 """Parameters of v1: four zones and a tower."""
