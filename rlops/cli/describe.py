@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rlops.cli.options import Id, terminal
 from rlops.envs import parse_id
-from rlops.envs.contract import Column, width
+from rlops.envs.contract import Column, agent_actions, agent_observations, width
 
 
 def describe(id: Id) -> None:
@@ -36,13 +36,23 @@ def describe(id: Id) -> None:
         console.print(f"[bold]{option}=True[/bold]  one of {variant.ACTION}: {told}\n", highlight=False)
     console.print(_columns(f"Observation ({width(kernel.OBSERVATION)} numbers)", kernel.OBSERVATION))
     if getattr(kernel, "AGENTS", ()):
-        title = f"What each of {len(kernel.AGENTS)} agents observes, choosing one of {kernel.AGENT_ACTION}"
-        console.print(_columns(f"{title} ({width(kernel.AGENT_OBSERVATION)} numbers)", kernel.AGENT_OBSERVATION))
+        for (seen, done), agents in _alike(kernel).items():
+            who = f"each of {len(agents)} agents" if len(agents) > 1 else agents[0]
+            does = f"choosing one of {done}" if isinstance(done, int) else "wanting " + ", ".join(c.name for c in done)
+            console.print(_columns(f"What {who} observes, {does} ({width(seen)} numbers)", seen))
     console.print(f"[bold]Reward terms[/bold]  {', '.join(kernel.REWARD_TERMS)}\n", highlight=False)
     console.print(_columns("Key figures at the end of an episode", getattr(kernel, "KPIS", ())))
     with console.status("playing the version for its fingerprint"):
         found = fingerprint(KernelSubject(id))
     console.print(f"[bold]Fingerprint[/bold]  {found}", highlight=False)
+
+
+def _alike(kernel: Any) -> dict[tuple[Any, Any], list[str]]:
+    """Return the agents by what they observe and do."""
+    alike: dict[tuple[Any, Any], list[str]] = {}
+    for agent, seen, done in zip(kernel.AGENTS, agent_observations(kernel), agent_actions(kernel), strict=True):
+        alike.setdefault((seen, done), []).append(agent)
+    return alike
 
 
 def _table(title: str, *columns: str) -> Table:

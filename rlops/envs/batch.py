@@ -18,6 +18,7 @@ from rlops.envs.contract import (
     Family,
     agent_actions,
     agent_observations,
+    bounds,
     info_dtype,
     parameter_dtype,
     shown_terms,
@@ -346,7 +347,7 @@ class Batch:
             next_step: Whether rows that ended before are reset; otherwise stepping them is an error.
 
         Raises:
-            InvalidAction: If a discrete action is out of range; no row has been moved then.
+            InvalidAction: If an action is out of range; no row has been moved then.
             EpisodeEnded: If a row has ended and ``next_step`` is false; no row has been moved then.
         """
         before = self.out
@@ -363,10 +364,21 @@ class Batch:
             self.out.settle()
         return code
 
+    @property
+    def agents(self) -> int:
+        """How many agents' buffers there are; 0 for a batch that is not stepped by agents."""
+        return self._agents
+
+    @property
+    def bids(self) -> np.ndarray:
+        """Actions of the agents, ``(n, a)`` int64 or ``(n, a, w)`` float64."""
+        bids: np.ndarray = self._shared["bids"]
+        return bids
+
     def step_agents(self, actions: np.ndarray) -> None:
         """Move every row one step from one action an agent within its range, ``(n, a)`` or ``(n, a, w)``."""
         self._go_on()
-        self._shared["bids"][:] = actions
+        self.bids[:] = actions
         self._do(self.out.address, 0, STEP_AGENTS)
 
     def _refuse(self, code: int, actions: np.ndarray) -> None:
@@ -379,6 +391,13 @@ class Batch:
                 f"Call reset first{hint}."
             )
         row = code - ILLEGAL
+        if not isinstance(self.kernel.ACTION, int):
+            low, high = bounds(self.kernel.ACTION)
+            column = int(np.flatnonzero(~((actions[row] >= low) & (actions[row] <= high)))[0])
+            raise InvalidAction(
+                f"{self.id}: component {column} of the action of row {row} must be within [{low[column]:g}, "
+                f"{high[column]:g}], got {actions[row, column]} at step {self.state['steps'][row]}."
+            )
         raise InvalidAction(
             f"{self.id}: the action of row {row} must be within 0 … {self.kernel.ACTION - 1}, got {actions[row]} "
             f"at step {self.state['steps'][row]}. Sample from the action space, or use the action mask."

@@ -197,15 +197,22 @@ def _first_among_agents(family: Family, number: int, parameter: Parameter, seed:
         sides.append((side, *side.reset(seed=seed)))
     generator, step = np.random.default_rng(seed), 0
     while all(side.agents for side, *_ in sides):
-        u = generator.random(len(sides[0][0].possible_agents))
+        u = dict(zip(sides[0][0].possible_agents, generator.random((len(sides[0][0].possible_agents), 8)), strict=True))
         seen = []
         for k, (side, _, infos) in enumerate(sides):
-            masks = {agent: np.flatnonzero(infos[agent]["action_mask"]) for agent in side.agents}
-            chosen = {a: int(m[int(x * len(m))]) for (a, m), x in zip(masks.items(), u, strict=True)}
+            chosen = {agent: _action_of(side.action_space(agent), infos[agent], u[agent]) for agent in side.agents}
             obs, rewards, _, _, infos = side.step(chosen)
             sides[k] = (side, obs, infos)
-            seen.append((np.stack(list(obs.values())), np.array(list(rewards.values()))))
+            seen.append((np.concatenate(list(obs.values())), np.array(list(rewards.values()))))
         step += 1
         if any(not np.array_equal(one, other) for one, other in zip(*seen, strict=True)):
             return step
     return None
+
+
+def _action_of(space: Any, info: Mapping[str, Any], u: np.ndarray) -> Any:
+    """Return a legal action of an agent from numbers ``u`` within [0, 1)."""
+    if space.shape:
+        return space.low + (space.high - space.low) * u[: space.shape[0]]
+    legal = np.flatnonzero(info["action_mask"])
+    return int(legal[int(u[0] * len(legal))])

@@ -369,7 +369,13 @@ class Env(_Face, gym.Env[np.ndarray, Any]):
                 f"got {action!r} at step {self.state['steps'][0]}. "
                 "Sample from the action space, or use the action mask."
             )
-        self._batch.actions[:] = _vectors(np.asarray(action)[None], self.action_space, self._batch)
+        array = np.asarray(action)
+        if array.shape != self.action_space.shape:
+            raise InvalidAction(
+                f"{self._batch.id}: an action must have shape {self.action_space.shape}, got {array.shape}."
+            )
+        _require_numbers(array, self._batch, "an action")
+        self._batch.actions[0] = array
 
     def action_masks(self) -> np.ndarray:
         """Return which actions are legal now, ``(m,)`` bool; the name that sb3-contrib looks for."""
@@ -466,7 +472,6 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         self._action_shape = (self.num_envs, *(self.single_action_space.shape or ()))
         self._next_step = mode is AutoresetMode.NEXT_STEP
         self._same_step = mode is AutoresetMode.SAME_STEP
-        self._fast = False
         self._informed = bool(self._masked or self._terms or self._info_fields or self._context_columns)
         self._bare = not (self._informed or self._same_step or self._kpi_names)
         self._beginning: np.ndarray | None = None
@@ -508,7 +513,6 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
 
     def _begin(self) -> None:
         super()._begin()
-        self._fast = self._ready and self._discrete  # vector actions are checked here, discrete ones by the kernel
         over = self._batch.out.terminated | self._batch.out.truncated
         self._beginning = over if self._next_step and over.any() else None
 
@@ -552,7 +556,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             EpisodeEnded: With DISABLED autoreset, if a row has ended; no row has been moved then.
         """
         batch = self._batch
-        ended = batch.step(actions, self._next_step) if actions.__class__ is _ARRAY and self._fast else MALFORMED
+        ended = batch.step(actions, self._next_step) if actions.__class__ is _ARRAY and self._ready else MALFORMED
         if ended == MALFORMED:
             self._require_ready()
             ended = batch.step(self._checked(actions), self._next_step)
@@ -572,7 +576,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
                 f"{self._batch.id}: actions must be {what} of shape {self._action_shape}, got shape {array.shape}."
             )
         if not self._discrete:
-            self._batch.actions[:] = _vectors(array, self.single_action_space, self._batch)
+            _require_numbers(array, self._batch, "actions")
+            self._batch.actions[:] = array
             return self._batch.actions
         if array.dtype.kind not in "iu":
             raise InvalidAction(
@@ -782,7 +787,20 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
                     f"{action!r} at step {step}."
                 )
             return int(action)
-        return _vectors(np.asarray(action)[None], space, self._batch, agent)[0]
+        array, what = np.asarray(action), f"the action of {agent}"
+        _require_numbers(array, self._batch, what)
+        if array.shape != space.shape:
+            raise InvalidAction(f"{self._batch.id}: {what} must have shape {space.shape}, got {array.shape}.")
+        assert isinstance(space, gym.spaces.Box)
+        low, high = space.low, space.high
+        fits = (array >= low) & (array <= high)  # false for NaN
+        if not fits.all():
+            column = int(np.argmin(fits))
+            raise InvalidAction(
+                f"{self._batch.id}: component {column} of {what} must be within [{low[column]:g}, {high[column]:g}], "
+                f"got {array[column]} at step {step}."
+            )
+        return array
 
     def _observations(self) -> dict[str, np.ndarray]:
         seen = self._batch.out.agent_obs[0]
@@ -824,23 +842,9 @@ class ParallelEnv(_Face, PettingZooParallelEnv[str, np.ndarray, int]):
         """Do nothing: there is nothing to release."""
 
 
-def _vectors(array: np.ndarray, space: gym.Space[Any], batch: Batch, agent: str = "") -> np.ndarray:
-    """Return vector actions ``(n, d)``, those of an ``agent`` or of all rows; the first that does not fit is named."""
-    assert isinstance(space, gym.spaces.Box)
-    what = f"the action of {agent}" if agent else "an action"
+def _require_numbers(array: np.ndarray, batch: Batch, what: str) -> None:
     if array.dtype.kind not in "iuf":
         raise InvalidAction(f"{batch.id}: {what} must be numbers, got dtype {array.dtype}.")
-    if array.shape != (batch.rows, *space.shape):
-        raise InvalidAction(f"{batch.id}: {what} must have shape {space.shape}, got {array.shape[1:]}.")
-    fits = (array >= space.low) & (array <= space.high)  # false for NaN
-    if not fits.all():
-        row, column = np.argwhere(~fits)[0]
-        raise InvalidAction(
-            f"{batch.id}: component {column} of the action of {agent or f'row {row}'} must be within "
-            f"[{space.low[column]:g}, {space.high[column]:g}], got {array[row, column]} at step "
-            f"{batch.state['steps'][row]}."
-        )
-    return array
 
 
 def _first_fraction(array: np.ndarray) -> str:

@@ -23,6 +23,7 @@ from rlops.envs.contract import (
     Kernel,
     agent_actions,
     agent_observations,
+    bounds,
     info_dtype,
     parameter_dtype,
     shown_terms,
@@ -134,8 +135,17 @@ def first_illegal(actions):
 
 
 @njit
-def none_illegal(actions):
-    """Return -1: a vector action has been checked by the face."""
+def first_outside(actions):
+    """Return the first row whose vector action is not within its bounds, or -1."""
+    outside = 0
+    for i in range(actions.shape[0]):
+        for k in range(actions.shape[1]):
+            outside += not (actions[i, k] >= ACTION_LOW[k]) & (actions[i, k] <= ACTION_HIGH[k])  # NaN is outside
+    if outside:
+        for i in range(actions.shape[0]):
+            for k in range(actions.shape[1]):
+                if not (actions[i, k] >= ACTION_LOW[k]) & (actions[i, k] <= ACTION_HIGH[k]):
+                    return i
     return -1
 
 
@@ -448,6 +458,7 @@ ACTION_DIMENSIONS = ACTION_WIDTH = BID_WIDTH = 1
 ACTIONS_DTYPE = BIDS_DTYPE = np.int64
 actions_shape, bids_shape = shape_of_discrete, shape_of_discrete_bids
 STATE_BYTES = MASKED = TERMS = FIGURES = 0
+ACTION_LOW = ACTION_HIGH = np.zeros(0)
 INFO_BYTES = np.zeros(0, np.int64)
 WHOLE = np.zeros(0, np.bool_)
 
@@ -498,6 +509,8 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "ACTION_DIMENSIONS": 1 if discrete else 2,
         "ACTION_WIDTH": 1 if isinstance(kernel.ACTION, int) else width(kernel.ACTION),
         "ACTIONS_DTYPE": np.int64 if discrete else np.float64,
+        "ACTION_LOW": np.zeros(0) if isinstance(kernel.ACTION, int) else bounds(kernel.ACTION)[0].astype(np.float64),
+        "ACTION_HIGH": np.zeros(0) if isinstance(kernel.ACTION, int) else bounds(kernel.ACTION)[1].astype(np.float64),
         "AGENT_COLUMNS": widest(agent_observations(kernel)),
         "AGENT_ACTIONS": has("AGENT_ACTION", 0) if hasattr(kernel, "mask_agent") else 0,
         "BID_WIDTH": widest(agent_actions(kernel)),
@@ -528,7 +541,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         return compiled(specialise(function), sources=name, parallel=parallel)
 
     bind(
-        first_illegal=first_illegal if discrete else none_illegal,
+        first_illegal=first_illegal if discrete else first_outside,
         actions_shape=shape_of_discrete if discrete else shape_of_vectors,
         bids_shape=shape_of_vector_bids if widest(agent_actions(kernel)) else shape_of_discrete_bids,
     )

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from rlops.envs import FAMILIES, parse_id
-from rlops.envs.contract import Column, Family
+from rlops.envs.contract import Column, Family, agent_observations
 
 _REGION = re.compile(r"(<!-- table: (?P<table>\w+) (?P<id>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -78,8 +78,14 @@ def observation(family: Family, number: int) -> str:
 
 
 def agent_observation(family: Family, number: int) -> str:
-    """Return the table of what an agent of the parallel face observes."""
-    return _columns(family.kernel(number).AGENT_OBSERVATION)
+    """Return the table of what an agent of the parallel face observes; a table each if they differ."""
+    kernel = family.kernel(number)
+    each = agent_observations(kernel)
+    tables = []
+    for columns in dict.fromkeys(each):
+        names = [agent for agent, own in zip(kernel.AGENTS, each, strict=True) if own == columns]
+        tables.append((f"`{names[0]}` … `{names[-1]}`" if len(names) > 1 else f"`{names[0]}`", _columns(columns)))
+    return tables[0][1] if len(tables) == 1 else "\n".join(f"{title}:\n\n{table}" for title, table in tables)
 
 
 def kpis(family: Family, number: int) -> str:

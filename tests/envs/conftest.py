@@ -10,7 +10,12 @@ import pytest
 import rlops
 
 IDS = [id for family in rlops.envs.FAMILIES for id in family.ids]
-AGENT_IDS = ["rlops/Dispatch-v2"]
+AGENT_IDS = [
+    f"rlops/{f.name}-v{v.number}"
+    for f in rlops.envs.FAMILIES
+    for v in f.versions
+    if hasattr(f.kernel(v.number), "AGENTS")
+]
 
 
 @pytest.fixture(params=IDS)

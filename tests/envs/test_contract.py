@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -18,7 +19,10 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import rlops
-from tests.envs.rollouts import chosen, digest, state_bytes
+from rlops.envs import parse_id
+from rlops.envs.contract import width
+from rlops.envs.effects import options_for
+from tests.envs.rollouts import chosen, digest, options, state_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 150
@@ -58,14 +62,24 @@ def test_a_used_environment_resets_to_the_same_bytes_as_a_fresh_one(id, make):
 
 def test_a_hundred_episodes_leave_constants_and_parameters_as_they_were(id, make_vec):
     used, fresh = (make_vec(id, 10, autoreset_mode=AutoresetMode.SAME_STEP) for _ in range(2))
-    used.reset(seed=0)
     constants, params = _constants(), used.unwrapped.params.tobytes()
-    rng = np.random.default_rng(0)
-    while used.unwrapped.state["episode"].sum() < 100:
-        used.step((rng.random((10, used.single_action_space.n)) * used.unwrapped.action_masks()).argmax(1))
+    _, infos = used.reset(seed=0)
+    for step in itertools.count():
+        _, _, _, _, infos = used.step(
+            np.array([_hasty(legal, i, step) for i, legal in enumerate(options(used, infos))])
+        )
+        if used.unwrapped.state["episode"].sum() >= 100:
+            break
     assert _constants() == constants
     assert used.unwrapped.params.tobytes() == params
     assert _batch_digest(used, first=10, seed=3) == _batch_digest(fresh, first=10, seed=3)
+
+
+def _hasty(legal, row, step):
+    """Return an action by chance; of vectors any, which end an episode soon."""
+    if isinstance(legal, gym.spaces.Box):
+        return np.random.default_rng([row, step]).uniform(legal.low, legal.high).astype(np.float32)
+    return chosen(legal, row, step)
 
 
 def _constants():
@@ -79,7 +93,7 @@ def _constants():
     }
 
 
-TAKES_MORE = {"demand_day": "a table of bookings", "reward_sharing": "agents"}
+TAKES_MORE = {"demand_day": "a table of bookings", "reward_sharing": "agents", "reward_mode": "agents"}
 """Parameters that need more than an environment of one agent to do anything."""
 EVENTFUL = {
     "no_show": 0.12, "late_cancel": 0.15, "breakdown_per_km": 2e-3, "ev_share": 0.5, "ev_range_km": 160,
@@ -94,18 +108,24 @@ def test_every_parameter_changes_what_is_seen_or_earned_between_its_bounds(id, m
     parameters = [p for p in kernel.PARAMETERS if p.name not in TAKES_MORE]
     nominal = make_vec(id, 1).unwrapped.params[0]
     values = {p.name: np.full(2 * len(parameters), EVENTFUL.get(p.name, nominal[p.name])) for p in parameters}
+    family, vectors = parse_id(id)[0], not isinstance(kernel.ACTION, int)
     for i, p in enumerate(parameters):
-        values[p.name][2 * i : 2 * i + 2] = p.low, p.high
+        others = options_for(family, p.name)["params"] if vectors else {}
+        for name, value in {**others, p.name: (p.low, p.high)}.items():
+            values[name][2 * i : 2 * i + 2] = value
     envs = make_vec(id, 2 * len(parameters), params=values, autoreset_mode=AutoresetMode.SAME_STEP)
     obs, _ = envs.reset(seed=[7] * envs.num_envs)
     differs = (obs[::2] != obs[1::2]).any(1)
     rng = np.random.default_rng(1)
     for step in range(900):
-        masks = envs.unwrapped.action_masks()
-        nth = np.floor(rng.random() * masks.sum(1)) if rng.random() < 0.5 else masks.sum(1) - 1
-        actions = (masks.cumsum(1) > nth[:, None]).argmax(1)
-        if step % 50 == 49:
-            actions[:] = rng.integers(envs.single_action_space.n)  # mostly against the mask
+        if vectors:
+            actions = np.tile(rng.uniform(-1, 1, width(kernel.ACTION)), (envs.num_envs, 1))
+        else:
+            masks = envs.unwrapped.action_masks()
+            nth = np.floor(rng.random() * masks.sum(1)) if rng.random() < 0.5 else masks.sum(1) - 1
+            actions = (masks.cumsum(1) > nth[:, None]).argmax(1)
+            if step % 50 == 49:
+                actions[:] = rng.integers(envs.single_action_space.n)  # mostly against the mask
         obs, rewards, *_ = envs.step(actions)
         differs |= (obs[::2] != obs[1::2]).any(1) | (rewards[::2] != rewards[1::2])
         if differs.all():
@@ -145,8 +165,7 @@ def test_row_i_of_a_batch_is_the_single_environment_with_seed_plus_i(id, make, m
         single_obs, _ = singles[i].reset(seed=100 + i)
         np.testing.assert_array_equal(obs[i], single_obs)
     for step in range(STEPS):
-        mask = infos["action_mask"]
-        actions = np.array([chosen(mask[i], 100 + i, step) for i in range(rows)])
+        actions = np.array([chosen(legal, 100 + i, step) for i, legal in enumerate(options(envs, infos))])
         obs, reward, terminated, truncated, infos = envs.step(actions)
         for i in followed:
             if ended[i]:
@@ -155,7 +174,7 @@ def test_row_i_of_a_batch_is_the_single_environment_with_seed_plus_i(id, make, m
             else:
                 single_obs, *rest, info = singles[i].step(actions[i])
             np.testing.assert_array_equal(obs[i], single_obs)
-            np.testing.assert_array_equal(infos["action_mask"][i], info["action_mask"])
+            np.testing.assert_array_equal(options(envs, infos)[i], options(singles[i], info))
             assert [reward[i], terminated[i], truncated[i]] == rest
             ended[i] = bool(terminated[i] or truncated[i])
     batch_bytes = state_bytes(envs)
@@ -173,7 +192,8 @@ def test_a_new_process_and_one_without_compilation_give_the_same_bytes(id, make,
     env = make(id).unwrapped
     _, info = env.reset(seed=9)
     for step in range(400):
-        action = chosen(info["action_mask"], 9, step) if step % 3 == 0 else np.flatnonzero(info["action_mask"])[-1]
+        masked = "action_mask" in info and step % 3
+        action = np.flatnonzero(info["action_mask"])[-1] if masked else chosen(options(env, info), 9, step)
         _, _, terminated, _, info = env.step(action)
         if terminated:
             _, info = env.reset(seed=9)
@@ -193,7 +213,7 @@ def test_same_step_autoreset_hands_over_the_last_observation_and_key_figures(id,
     _, infos = same.reset(seed=5)
     disabled.reset(seed=5)
     for step in range(5000):
-        actions = np.array([chosen(infos["action_mask"][i], 5 + i, step) for i in range(3)])
+        actions = np.array([_hasty(legal, 5 + i, step) for i, legal in enumerate(options(same, infos))])
         obs, reward, terminated, truncated, infos = same.step(actions)
         last_obs, last_reward, last_terminated, last_truncated, last_infos = disabled.step(actions)
         np.testing.assert_array_equal(reward, last_reward)
@@ -212,7 +232,7 @@ def test_same_step_autoreset_hands_over_the_last_observation_and_key_figures(id,
         assert infos["final_info"]["kpis"][name][row] == last_infos["kpis"][name][row]
     first_obs, _ = disabled.reset(options={"reset_mask": rows})
     np.testing.assert_array_equal(obs[row], first_obs[row])
-    np.testing.assert_array_equal(infos["action_mask"], disabled.unwrapped.action_masks())
+    np.testing.assert_array_equal(same.unwrapped.action_masks(), disabled.unwrapped.action_masks())
 
 
 def test_observations_masks_and_rewards_are_what_the_spaces_and_terms_say(id, make_vec):
@@ -220,9 +240,10 @@ def test_observations_masks_and_rewards_are_what_the_spaces_and_terms_say(id, ma
     obs, infos = envs.reset(seed=1)
     for step in range(400):
         assert envs.observation_space.contains(obs)
-        assert infos["action_mask"].dtype == np.int8
-        assert infos["action_mask"].any(axis=1).all()
-        actions = np.array([chosen(infos["action_mask"][i], i, step) for i in range(16)])
+        if hasattr(envs.unwrapped.kernel, "mask"):
+            assert infos["action_mask"].dtype == np.int8
+            assert infos["action_mask"].any(axis=1).all()
+        actions = np.array([chosen(legal, i, step) for i, legal in enumerate(options(envs, infos))])
         obs, reward, terminated, truncated, infos = envs.step(actions)
         assert (obs.dtype, reward.dtype, terminated.dtype, truncated.dtype) == (
             np.float32, np.float64, np.bool_, np.bool_,
@@ -239,10 +260,9 @@ def test_returned_arrays_are_copies_unless_asked_otherwise(id, make_vec):
     for envs, shared in ((copies, False), (views, True)):
         first, infos = envs.reset(seed=0)
         kept = first.copy()
-        actions = infos["action_mask"].argmax(axis=1)
-        second = envs.step(actions)[0]
+        second, *_, after = envs.step(np.array([chosen(o, 0, 0) for o in options(envs, infos)]))
         np.testing.assert_array_equal(first, kept)  # intact during the next step in both cases
-        third = envs.step(envs.unwrapped.action_masks().argmax(axis=1))[0]
+        third = envs.step(np.array([chosen(o, 0, 1) for o in options(envs, after)]))[0]
         assert not np.shares_memory(first, second)
         assert np.shares_memory(first, third) == shared
 
@@ -295,7 +315,8 @@ def test_stepping_allocates_nothing_that_grows_with_the_rows(id):
             "import gymnasium, numpy, tracemalloc, warnings, rlops; warnings.simplefilter('ignore')\n"
             f"envs = gymnasium.make_vec('{id}', num_envs={rows}, copy=False, threads=1)\n"
             "envs.reset(seed=0); step = envs.unwrapped.step; masks = envs.unwrapped._batch\n"
-            f"actions = numpy.full({rows}, int(numpy.flatnonzero(masks.out.mask.all(axis=0))[-1]))\n"
+            "if masks.out.mask.size: masks.actions[:] = int(numpy.flatnonzero(masks.out.mask.all(axis=0))[-1])\n"
+            "actions = masks.actions.copy()\n"
             "for _ in range(5): step(actions)\n"
             "tracemalloc.start(); tracemalloc.reset_peak(); before = tracemalloc.get_traced_memory()[0]\n"
             "for _ in range(20): step(actions)\n"
@@ -336,7 +357,7 @@ def _episode(env, seed):
     obs, info = env.reset(seed=seed)
     seen = [obs]
     for step in range(STEPS):
-        obs, reward, terminated, truncated, info = env.step(chosen(info["action_mask"], seed, step))
+        obs, reward, terminated, truncated, info = env.step(chosen(options(env, info), seed, step))
         seen += [obs, np.array([reward])]
         if terminated or truncated:
             break
@@ -347,7 +368,7 @@ def _walk(env, info, steps, offset=0):
     """Step a fixed legal policy and return all observations and the last info."""
     seen = []
     for step in range(offset, offset + steps):
-        obs, _, terminated, truncated, info = env.step(chosen(info["action_mask"], 0, step))
+        obs, _, terminated, truncated, info = env.step(chosen(options(env, info), 0, step))
         seen.append(obs)
         if terminated or truncated:
             break
@@ -359,11 +380,10 @@ def _batch_digest(envs, first, seed=21):
     if seed is not None:
         envs.reset(seed=seed)
     seen = []
-    masks = envs.unwrapped.action_masks()
+    masks = {"action_mask": envs.unwrapped.action_masks()} if hasattr(envs.unwrapped.kernel, "mask") else {}
     for step in range(STEPS):
-        actions = np.array([chosen(masks[i], i, step) for i in range(envs.num_envs)])
-        obs, reward, terminated, truncated, infos = envs.step(actions)
-        masks = infos["action_mask"]
+        actions = np.array([chosen(legal, i, step) for i, legal in enumerate(options(envs, masks))])
+        obs, reward, terminated, truncated, masks = envs.step(actions)
         seen += [obs[:first], reward[:first], terminated[:first], truncated[:first]]
     return digest(*seen, state_bytes(envs)[:first])
 
@@ -376,7 +396,7 @@ def _story(make_vec, id, mode):
     told = {(i, 0, 0): (0.0, obs[i].tobytes()) for i in range(2)}
     for _ in range(1100):
         before = [(int(e), int(s)) for e, s in zip(state["episode"], state["steps"], strict=True)]
-        actions = np.array([chosen(infos["action_mask"][i], i, before[i][1]) for i in range(2)])
+        actions = np.array([_hasty(legal, i, before[i][1]) for i, legal in enumerate(options(envs, infos))])
         obs, reward, terminated, truncated, infos = envs.step(actions)
         ended = terminated | truncated
         for i in range(2):
@@ -406,11 +426,13 @@ def _digest_in_a_process(id, busy, disable_jit):
     """Return the digest of the beginning of a day, and of what follows a saved busy hour."""
     script = (
         "import numpy, gymnasium, rlops\n"
-        "from tests.envs.rollouts import chosen, digest, state_bytes\n"
+        "from tests.envs.rollouts import chosen, digest, options, state_bytes\n"
         f"env = gymnasium.make('{id}', disable_env_checker=True).unwrapped; seen = []\n"
+        "masked = hasattr(env.kernel, 'mask')\n"
         "def play(steps):\n"
         "    for step in range(steps):\n"
-        "        obs, reward, terminated, truncated, info = env.step(chosen(env.action_masks(), 9, step))\n"
+        "        info = {'action_mask': env.action_masks()} if masked else {}\n"
+        "        obs, reward, terminated, truncated, info = env.step(chosen(options(env, info), 9, step))\n"
         "        seen.extend([obs, numpy.array([reward]), state_bytes(env)])\n"
         "        if terminated or truncated: break\n"
         "env.reset(seed=9); play(20)\n"

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+import rlops
 from rlops.envs.batch import Batch
 from rlops.envs.cooling import DATACENTER_COOLING
 from rlops.envs.cooling.accounts import (
@@ -262,3 +263,57 @@ def test_an_action_outside_its_range_is_refused():
     env.reset(seed=0)
     with pytest.raises(InvalidAction, match=r"1\.5"):
         env.step(np.array([0.0, 1.5], np.float32))
+
+
+# --- agents ---------------------------------------------------------------------------------------------
+
+
+def of_agents(action):
+    """Return the vector of the hall as actions of the agents."""
+    handlers = {f"crah_{z}": action[[z, 4 + z]] for z in range(4)}
+    return {**handlers, "plant": action[8:]}
+
+
+@pytest.mark.parametrize("mode", ["team", "local"])
+def test_five_agents_are_the_one_operator(mode):
+    params = {"horizon_min": 40, "reward_mode": mode}
+    agents = rlops.envs.parallel_env("rlops/DatacenterCooling-v1", params=params)
+    operator = Env("DatacenterCooling", 1, params=params)
+    obs, _ = agents.reset(seed=6)
+    seen, _ = operator.reset(seed=6)
+    rng = np.random.default_rng(3)
+    while agents.agents:
+        for z in range(4):
+            others = [4 + other for other in range(4) if other != z]
+            own = np.concatenate([seen[z:32:4], seen[others], seen[32:37], seen[39:43]])
+            np.testing.assert_array_equal(obs[f"crah_{z}"], own)
+        valves, inlets = seen[24:28], seen[4:8]
+        whole = np.concatenate([seen[32:43], [inlets.mean(), inlets.max(), valves.mean(), valves.max()]])
+        np.testing.assert_allclose(obs["plant"], whole, rtol=1e-6)
+        action = rng.uniform(0.0, 1.0, 10)
+        obs, rewards, *_ = agents.step(of_agents(action))
+        seen, reward, *_ = operator.step(action)
+        if mode == "team":
+            assert set(rewards.values()) == {reward}
+        else:
+            assert sum(rewards.values()) == pytest.approx(reward, rel=1e-12)
+    assert agents.state.tobytes() == operator.state.tobytes()
+
+
+def test_a_handler_is_paid_for_its_own_zone():
+    env = rlops.envs.parallel_env(
+        "rlops/DatacenterCooling-v1", params={"horizon_min": 40, "reward_mode": "local", "return_mixing": 0.0, **QUIET}
+    )
+    usual_action = of_agents(np.array(USUAL[1]))
+    starved = usual_action | {"crah_2": np.array([-1.0, -1.0])}
+    earned = {}
+    for name, actions in (("usual", usual_action), ("starved", starved)):
+        env.reset(seed=2)
+        total = dict.fromkeys(env.possible_agents, 0.0)
+        for _ in range(5):
+            for agent, reward in env.step(actions)[1].items():
+                total[agent] += reward
+        earned[name] = total
+    assert earned["starved"]["crah_2"] < earned["usual"]["crah_2"] - 1.0
+    for agent in ("crah_0", "crah_1", "crah_3"):
+        assert earned["starved"][agent] == pytest.approx(earned["usual"][agent], abs=0.05)

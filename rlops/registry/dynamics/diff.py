@@ -235,7 +235,12 @@ def _declared(id: str) -> dict[str, dict[str, Any]]:
             declared[section] = dict.fromkeys(value, "a term")
         elif section == "agents":
             declared[section] = {"names": value["names"], "action": value["action"]}
-            declared["agents' observation"] = _columns(value["observation"])
+            observation = value["observation"]
+            if observation and isinstance(observation[0][0], str):
+                declared["agents' observation"] = _columns(observation)
+            else:
+                seen = dict(zip(value["names"], observation, strict=True))
+                declared |= {f"{agent}'s observation": _columns(columns) for agent, columns in seen.items()}
         elif section == "randomization" and id.startswith("rlops/"):
             declared |= _levels(id)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -72,8 +72,8 @@ class KernelSubject:
             "info": {name: str(kernel.STATE[name]) for name in getattr(kernel, "INFO", ())},
             "agents": {
                 "names": list(getattr(kernel, "AGENTS", ())),
-                "action": getattr(kernel, "AGENT_ACTION", 0),
-                "observation": _columns(getattr(kernel, "AGENT_OBSERVATION", ())),
+                "action": _of_agents(getattr(kernel, "AGENT_ACTION", 0), _action),
+                "observation": _of_agents(getattr(kernel, "AGENT_OBSERVATION", ()), _columns),
             },
             "variants": {name: {"action": _action(variant.ACTION)} for name, variant in variants.items()},
             "option": getattr(kernel, "DATA_OPTION", None),
@@ -318,6 +318,12 @@ def _columns(columns: tuple[Column, ...]) -> list[list[Any]]:
         else:
             listed.append([*one, c.count])
     return listed
+
+
+def _of_agents(declared: Any, plain: Callable[[Any], Any]) -> Any:
+    """Return what is declared for all agents alike, or by agent."""
+    alike = isinstance(declared, int) or not declared or isinstance(declared[0], Column)
+    return plain(declared) if alike else [plain(one) for one in declared]
 
 
 def _action(action: int | tuple[Column, ...]) -> int | list[list[Any]]:

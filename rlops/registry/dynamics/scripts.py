@@ -21,7 +21,7 @@ import numpy as np
 
 from rlops.envs.batch import Batch
 from rlops.envs.compiling import compiled
-from rlops.envs.contract import Parameter, bounds
+from rlops.envs.contract import Parameter, agent_actions, bounds, widest
 from rlops.envs.draws import episode_key, stream_key, uniform
 from rlops.envs.effects import options_for
 from rlops.randomization import LEVELS
@@ -125,13 +125,14 @@ def by_chance(seed: int, waits: float = 0.0, any_action: float = ANY_ACTION) -> 
 
     def policy(batch: Batch) -> np.ndarray:
         kernel = batch.kernel
-        if len(batch.out.agent_mask[0]):
+        if batch.agents and not isinstance(kernel.AGENT_ACTION, int):
+            return _vectors(draws, batch.rows, agent_actions(kernel))
+        if batch.agents:
             legal = batch.out.agent_mask.reshape(-1, kernel.AGENT_ACTION)
             allowed = np.where(draws.random((len(legal), 1)) < any_action, 1, legal)
             return _one_of(draws, allowed).reshape(batch.rows, -1)
         if not isinstance(kernel.ACTION, int):
-            low, high = (bound.astype(np.float64) for bound in bounds(kernel.ACTION))
-            return np.asarray(low + (high - low) * draws.random((batch.rows, len(low))))
+            return _vectors(draws, batch.rows, (kernel.ACTION,))[:, 0]
         legal = batch.out.mask if hasattr(kernel, "mask") else np.ones((batch.rows, kernel.ACTION), np.int8)
         chosen = _one_of(draws, np.where(draws.random((batch.rows, 1)) < any_action, 1, legal))
         last = legal.shape[1] - 1 - np.argmax(legal[:, ::-1], axis=1)
@@ -162,6 +163,15 @@ class _Draws:
         return drawn
 
 
+def _vectors(draws: _Draws, rows: int, each: tuple[Any, ...]) -> np.ndarray:
+    """Return vectors within the bounds of ``each`` agent's columns, ``(rows, agents, w)``; the shorter end with 0."""
+    vectors = np.zeros((rows, len(each), widest(each)))
+    for own, columns in zip(vectors.transpose(1, 0, 2), each, strict=True):
+        low, high = (bound.astype(np.float64) for bound in bounds(columns))
+        own[:, : len(low)] = low + (high - low) * draws.random((rows, len(low)))
+    return vectors
+
+
 def _one_of(draws: _Draws, legal: np.ndarray) -> np.ndarray:
     """Return a legal action for every row of ``legal`` (n, m)."""
     wanted = (draws.random(len(legal)) * legal.sum(axis=1)).astype(np.int64)
@@ -173,7 +183,7 @@ def _with_actions(subject: KernelSubject, episode: Episode, policy: Policy, step
     batch = subject.begun(episode)
     actions: list[np.ndarray] = []
     while len(actions) < steps and not (batch.state["terminated"][0] or batch.state["truncated"][0]):
-        chosen = np.ascontiguousarray(policy(batch), np.int64 if episode.agents else batch.actions.dtype)
+        chosen = np.ascontiguousarray(policy(batch), batch.bids.dtype if episode.agents else batch.actions.dtype)
         actions.append(chosen[0].copy())
         if episode.agents:
             batch.step_agents(chosen)
