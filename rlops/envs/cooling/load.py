@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rlops.envs.cooling.weather import known_columns
-from rlops.envs.dispatch.demand.table import Table, checked_file
+from rlops.envs.user_tables import Table, checked_file
 from rlops.errors import InvalidFile, InvalidValue
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlops.envs.dispatch.demand.table import EPOCH, Table, checked_file, is_number
+from rlops.envs.user_tables import EPOCH, Table, checked_file, is_number
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
 
 SPLIT_YEARS: Mapping[str, tuple[int, ...]] = {"train": (2020, 2021, 2022), "validation": (2023,), "test": (2024,)}

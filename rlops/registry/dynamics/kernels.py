@@ -205,7 +205,7 @@ class KernelSubject:
             if step == len(episode.actions) or batch.state["terminated"][0] or batch.state["truncated"][0]:
                 break
             if episode.agents:
-                batch.step_agents(np.tile(episode.actions[step], (batch.rows, 1)))
+                batch.step_agents(np.broadcast_to(episode.actions[step], batch.bids.shape))
             else:
                 action = np.asarray(episode.actions[step], batch.actions.dtype)
                 batch.step(np.ascontiguousarray(np.broadcast_to(action, batch.actions.shape)), True)

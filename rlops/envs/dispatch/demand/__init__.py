@@ -51,8 +51,8 @@ import numpy as np
 from rlops.envs.dispatch.city import DATA, END_MIN, MAX_BOOKINGS
 from rlops.envs.dispatch.demand.counts import sample_od
 from rlops.envs.dispatch.demand.days import MAX_AMBULATORY, MAX_HALF_WIDTH_KM, MAX_WHEELCHAIR, Demand, Frame
-from rlops.envs.dispatch.demand.table import checked_file
 from rlops.envs.dispatch.demand.trips import COLUMNS, read_trips
+from rlops.envs.user_tables import checked_file
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
 
 __all__ = ["COLUMNS", "Demand", "Frame", "data_from", "read_demand", "read_trips", "sample_od"]

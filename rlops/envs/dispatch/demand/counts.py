@@ -29,7 +29,8 @@ from rlops.envs.dispatch.demand.days import (
     scattered_km,
     uniforms,
 )
-from rlops.envs.dispatch.demand.table import Table, Zones, checked_file, read_zones
+from rlops.envs.dispatch.demand.zones import Zones, read_zones
+from rlops.envs.user_tables import Table, checked_file
 from rlops.errors import InvalidFile, InvalidValue
 
 _OD_FILES = {

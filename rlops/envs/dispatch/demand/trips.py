@@ -32,8 +32,9 @@ from rlops.envs.dispatch.demand.days import (
     inside,
     scattered_km,
 )
-from rlops.envs.dispatch.demand.table import EPOCH, Table, Zones, checked_file, is_number, read_zones
+from rlops.envs.dispatch.demand.zones import Zones, read_zones
 from rlops.envs.draws import bits, mixed, stream_key
+from rlops.envs.user_tables import EPOCH, Table, checked_file, is_number
 from rlops.errors import InvalidFile, UnknownName
 
 COLUMNS = (
