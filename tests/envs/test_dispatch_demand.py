@@ -170,7 +170,7 @@ def test_a_compressed_file_reads_the_same(tmp_path, native):
 
 
 def test_chunks_do_not_matter(tlc, zones, january, monkeypatch):
-    monkeypatch.setattr("rlops.envs.dispatch.demand.table.CHUNK", 777)
+    monkeypatch.setattr("rlops.envs.user_tables.CHUNK", 777)
     demand = read_trips(tlc, zones=zones)
     np.testing.assert_array_equal(demand.bookings, january.bookings)
     assert demand.left_out == january.left_out
