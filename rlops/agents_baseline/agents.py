@@ -17,7 +17,7 @@ from rlops.envs import parse_id
 from rlops.envs.contract import bounds
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
 
-ALGORITHMS = ("maskable_ppo", "ppo", "dqn")
+ALGORITHMS = ("maskable_ppo", "ppo", "dqn", "sac")
 MODEL_FILE = "model.zip"
 CONFIG_FILE = "config.yaml"
 
@@ -65,8 +65,8 @@ class TrainedAgent:
 
     @property
     def uses_masks(self) -> bool:
-        """Whether illegal actions are excluded; plain PPO knows no masks."""
-        return self.algo != "ppo"
+        """Whether illegal actions are excluded; plain PPO and SAC know no masks."""
+        return self.algo in ("maskable_ppo", "dqn")
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Return an action for every row, ``(n,)`` int64."""
@@ -131,6 +131,10 @@ def algorithm_class(algo: str) -> Any:
             from stable_baselines3 import PPO
 
             return PPO
+        if algo == "sac":
+            from stable_baselines3 import SAC
+
+            return SAC
         if algo == "dqn":
             from rlops.agents_baseline.masked_dqn import MaskedDQN
 
@@ -159,6 +163,7 @@ def _algorithm(file: Path) -> str:
         ("maskable_ppo", "sb3_contrib.common.maskable.policies"),
         ("ppo", "stable_baselines3.common.policies"),
         ("dqn", "stable_baselines3.dqn.policies"),
+        ("sac", "stable_baselines3.sac.policies"),
     ):
         if policy == module:
             return algo

@@ -2,8 +2,10 @@
 
 Hyperparameters stand in ``hyperparameters/<Name>-v<N>.yaml``, one section an algorithm. Besides the settings
 of the SB3 class they know ``num_envs`` (rows), ``reward_scale`` (a constant factor on what the algorithm
-sees), a ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``, ``policy: PairPolicy`` (see
-``pair_policy.py``), and ``demonstrations`` for MaskablePPO: a controller that it imitates first (see ``imitation.py``).
+sees) after ``least_reward`` (below which rewards are cut off: a catastrophe need only be worse than all else), a
+``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``, ``policy: PairPolicy`` (see
+``pair_policy.py``), ``standardise`` (observations by what a controller sees, see ``standardised.py``), and
+``demonstrations`` for MaskablePPO: a controller that it imitates first (see ``imitation.py``).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
 from rlops.randomization import Randomization, randomize, spec_of
 
-OWN_SETTINGS = ("num_envs", "reward_scale", "demonstrations")
+OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations")
 RECENT_EPISODES = 100
 _PROGRESS_S = 0.25
 
@@ -98,13 +100,13 @@ def train(
     out: str | Path,
     num_envs: int | None = None,
     seed: int = 0,
-    demand: Any = None,
     params: Mapping[str, Any] | None = None,
     randomization: Randomization | Mapping[str, Any] | str | Path | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     overwrite: bool = False,
     max_seconds: float | None = None,
+    **options: Any,
 ) -> Path:
     """Train an agent and return the path of its model, ``out/model.zip``.
 
@@ -115,12 +117,11 @@ def train(
     Args:
         id: The environment.
         algo: ``maskable_ppo``, ``ppo`` (knows no masks: illegal actions are what the environment makes of
-            them) or ``dqn`` (masked).
+            them), ``dqn`` (masked) or, where actions are vectors, ``ppo`` or ``sac``.
         steps: Environment steps, over all rows; rounded up to whole roll-outs.
         out: Folder, created if needed.
         num_envs: Rows; by default those of the hyperparameters.
         seed: Of the weights, of exploration and of the environment's rows (``seed + i``).
-        demand: The kernel's own data option, for example a file of bookings.
         params: Parameters that differ from the nominal ones.
         randomization: What every episode draws anew, as :func:`rlops.randomization.randomize` takes it. It is written
             into ``config.yaml``, with its hash and with what its schedule remembers at the end.
@@ -129,6 +130,7 @@ def train(
         overwrite: Whether a model in ``out`` may be replaced.
         max_seconds: Stop after this time [s], also short of ``steps``; what was learned until then depends on
             the machine's speed.
+        options: The environment's own options, for example ``demand=`` or ``traces=``; one that is None is left out.
 
     Raises:
         UnknownName: If the id, the algorithm, a parameter or a hyperparameter does not exist.
@@ -143,13 +145,20 @@ def train(
     if (out / MODEL_FILE).exists() and not overwrite:
         raise InvalidValue(f"{out / MODEL_FILE} must not exist yet. Choose another folder, or overwrite it on purpose.")
     spec = None if randomization is None else spec_of(id, randomization)
-    config = _configuration(id, algo, steps, seed, demand, params, settings)
+    given = {name: value for name, value in options.items() if value is not None}
+    config = _configuration(id, algo, steps, seed, given, params, settings)
+    _check_actions(id, algo)
     sb3_settings = _sb3_settings(id, algo, settings)
-    world = World(id, demand, params, spec)
+    world = World(id, given, params, spec)
     rows = world.rows(settings["num_envs"])
     env = _adapted(rows, settings)
     out.mkdir(parents=True, exist_ok=True)
     with one_torch_thread():
+        if settings.get("standardise"):
+            from rlops.agents_baseline.standardised import policy_settings
+
+            standardised = policy_settings(world.rows(settings["num_envs"]), id, **settings["standardise"])
+            sb3_settings["policy_kwargs"] = {**sb3_settings.get("policy_kwargs", {}), **standardised}
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
         model.set_logger(_logger(out / "tensorboard"))
         if settings.get("demonstrations"):
@@ -191,7 +200,21 @@ def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, 
         if algo != "maskable_ppo":
             raise InvalidValue(f"demonstrations must be used with maskable_ppo, got {algo}.")
         settings["demonstrations"] = imitation.checked(settings["demonstrations"])
+    if settings.get("standardise"):
+        from rlops.agents_baseline.standardised import checked
+
+        settings["standardise"] = checked(settings["standardise"])
     return {"policy": "MlpPolicy", "num_envs": 64, "reward_scale": 1.0, **settings}
+
+
+def _check_actions(id: str, algo: str) -> None:
+    """Refuse an algorithm whose actions are of another kind than those of ``id``."""
+    family, number = parse_id(id)
+    numbered = isinstance(family.kernel(number).ACTION, int)
+    fit = ("maskable_ppo", "ppo", "dqn") if numbered else ("ppo", "sac")
+    if algo not in fit:
+        kind = "one of a number" if numbered else "a vector"
+        raise InvalidValue(f"{id}: an action is {kind}: the algorithm must be {' or '.join(fit)}, got {algo}.")
 
 
 def _sb3_settings(id: str, algo: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,18 +248,18 @@ def pair_policy(algo: str) -> Any:
 
 @dataclass(frozen=True)
 class World:
-    """What an agent is trained in: an environment with its demand, its parameters and its randomization."""
+    """What an agent is trained in: an environment with its own options, its parameters and its randomization."""
 
     id: str
-    demand: Any
+    options: Mapping[str, Any]
     params: Mapping[str, Any] | None
     randomization: Randomization | None
 
     def rows(self, count: int) -> VectorEnv:
         """Return ``count`` rows of it."""
         family, number = parse_id(self.id)
-        options = {"demand": self.demand} if self.demand is not None else {}
-        envs = VectorEnv(family, number, count, autoreset_mode=AutoresetMode.SAME_STEP, params=self.params, **options)
+        mode = AutoresetMode.SAME_STEP
+        envs = VectorEnv(family, number, count, autoreset_mode=mode, params=self.params, **self.options)
         return envs if self.randomization is None else randomize(envs, self.randomization)
 
 
@@ -259,8 +282,8 @@ def _imitate(
 def _adapted(rows: VectorEnv, settings: Mapping[str, Any]) -> Any:
     from rlops.wrappers.sb3 import ScaledReward, to_sb3
 
-    env = to_sb3(rows)
-    return env if settings["reward_scale"] == 1 else ScaledReward(env, settings["reward_scale"])
+    env, scale, least = to_sb3(rows), settings["reward_scale"], settings.get("least_reward")
+    return env if scale == 1 and least is None else ScaledReward(env, scale, least)
 
 
 def _logger(folder: Path) -> Any:
@@ -321,7 +344,7 @@ def _configuration(
     algo: str,
     steps: int,
     seed: int,
-    demand: Any,
+    options: Mapping[str, Any],
     params: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -332,7 +355,7 @@ def _configuration(
         "algo": algo,
         "steps": steps,
         "seed": seed,
-        "demand": str(demand) if demand is not None else None,
+        **{name: _plain(value) for name, value in ({"demand": None} | dict(options)).items()},
         "params": {name: _plain(value) for name, value in (params or {}).items()},
         "hyperparameters": _plain(dict(settings)),
         "versions": {

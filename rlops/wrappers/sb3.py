@@ -207,12 +207,12 @@ class Sb3VecEnv(VecEnv):
 class ScaledReward(VecEnvWrapper):
     """Rewards times a constant. Episode returns in the infos stay as they were, for example in dollars."""
 
-    def __init__(self, venv: VecEnv, factor: float):
-        """Multiply the rewards of ``venv`` by ``factor``, a fixed number above 0."""
+    def __init__(self, venv: VecEnv, factor: float, least: float | None = None):
+        """Multiply the rewards of ``venv`` by ``factor``, a fixed number above 0; those below ``least`` are that."""
         if not factor > 0:
             raise InvalidValue(f"reward_scale must be above 0, got {factor!r}.")
         super().__init__(venv)
-        self.factor = np.float32(factor)
+        self.factor, self.least = np.float32(factor), np.float32(-np.inf if least is None else least)
 
     def reset(self) -> Any:
         """Start an episode in every row."""
@@ -221,7 +221,7 @@ class ScaledReward(VecEnvWrapper):
     def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Return the step with its rewards scaled."""
         obs, rewards, dones, infos = self.venv.step_wait()
-        return obs, rewards * self.factor, dones, infos
+        return obs, np.maximum(rewards, self.least) * self.factor, dones, infos
 
 
 class WithoutPadding(BaseCallback):

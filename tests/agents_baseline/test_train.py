@@ -86,10 +86,10 @@ def test_the_randomization_of_a_training_is_saved_with_the_agent_and_its_schedul
 
 def test_demonstrations_are_given_in_the_randomized_world():
     level = levels(ID)["full"]
-    rows = World(ID, None, None, level).rows(8)
+    rows = World(ID, {}, None, level).rows(8)
     rows.reset(seed=0)
     assert np.ptp(rows.params["speed_kmh"]) > 0
-    assert World(ID, None, {"speed_kmh": 20}, None).rows(2).params["speed_kmh"].tolist() == [20, 20]
+    assert World(ID, {}, {"speed_kmh": 20}, None).rows(2).params["speed_kmh"].tolist() == [20, 20]
 
 
 def test_the_same_call_gives_the_same_weights(tmp_path):
