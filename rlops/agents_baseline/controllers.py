@@ -217,7 +217,7 @@ _VERSIONS = {
 _REFERENCES = {
     "Dispatch": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
     "DispatchReposition": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
-    "DatacenterCooling": ("trim_and_respond", "trim_and_respond"),
+    "DatacenterCooling": ("pid", "trim_and_respond"),
 }
 """By version."""
 

@@ -62,13 +62,16 @@ SUPPLY_RANGE_C, CHILLED_RANGE_C = (16.0, 26.0), (kernel_v1.COLDEST_SET_C, kernel
 OPTIMUM_MARGIN_K = 0.15
 """[K] That the optimum stays below 27 °C: the load moves within its hour, and valve and air follow a minute later."""
 HOUR_MIN = 60
+OPTIMUM_PACE = (0.02, 0.2, 0.1, 0.05)
+"""Fan, inlet [K], chilled water [K] and tower fan may move this far in a minute from one hour's point to the next: 3 K in
+15 min, where 5 K are allowed, and water that the valves can follow."""
 
 PLAN_EVERY_MIN, PLAN_BLOCKS = 5, 6
 PLAN_LAG_MIN = 6.0
 """[min] First-order lag of the worst inlet behind its set points and its load."""
-BIAS_MIN = 20.0
-"""[min] Over which the model is corrected by what is measured."""
-PLAN_MARGIN_K = 0.4
+BIAS_UP_MIN, BIAS_DOWN_MIN = 10.0, 60.0
+"""[min] Over which the model is corrected by what is measured: that it is hotter is believed sooner."""
+PLAN_MARGIN_K = 0.5
 """[K] That the plan stays below 27 °C."""
 PLAN_REACH = (0.1, 1.0, 1.5, 0.15)
 """Fan, inlet [K], chilled water [K] and tower fan may move this far in a block: there the model is nearly linear."""
@@ -284,18 +287,24 @@ class OnModel(Remembering):
         self._first[: self.zones], self._first[self.zones : 2 * self.zones] = 0.5, 25.0
         self._first[2 * self.zones :] = 10.0 if whole else kernel_v0.CHILLED_SET_C, 0.7
 
+    @property
+    def _kinds(self) -> tuple[int, int, int, int]:
+        """How many coordinates of a point there are of each kind."""
+        return (self.zones, self.zones, 1, 1)
+
 
 class HourlyOptimum(OnModel):
     """The cheapest steady state of the hour (:func:`rlops.envs.cooling.steady.search`), followed minute by minute.
 
     At every full hour the point is searched for the mean wet bulb of the hour and the load without its bursts, warm from
-    the hour before. Within the hour fans keep the ratio of air to that of the servers, and a valve is opened such that
-    its zone's worst rack gets the air that the point says, by the inverted equations of aisles and coil.
+    the hour before, and set points move there at a pace that limits allow. Within the hour fans keep the ratio of air to
+    that of the servers, and a valve is opened such that its zone's worst rack gets the air that the point says, by the
+    inverted equations of aisles and coil.
 
     With ``nominal=True`` it takes the parameters to be nominal, whatever they are: what not knowing them costs.
     """
 
-    remembers = (("point", "point"), ("utilisation", "zone"))
+    remembers = (("goal", "point"), ("point", "point"), ("utilisation", "zone"))
 
     def __init__(self, name: str, version: int, seed: int = 0, *, nominal: bool = False):
         """Make it for one version; see the class."""
@@ -323,16 +332,31 @@ class HourlyOptimum(OnModel):
             self._site[:, steady.PRESSURE] = s["air_pa"]
             self._site[:, steady.EFFICIENCY] = 1.0 + p["chiller_drift"] * s["minute"] / (30.0 * DAY_MIN)
             self._site[:, steady.LIMIT] = RECOMMENDED_C - OPTIMUM_MARGIN_K
-            memory["point"][anew] = self._first
             expected = np.clip(s["utilisation"] - s["burst"], 0.02, 1.0)
             memory["utilisation"] = np.where(due[:, None], expected, memory["utilisation"])
-            points, loads = (np.ascontiguousarray(memory[name]) for name in ("point", "utilisation"))
-            steady.search_halls(p, loads, self._site, points, anew, due, self._zones, self._hall)
-            memory["point"] = points
+            memory["goal"][anew] = memory["point"][anew] = self._present(s)[anew]
+            goals, loads = (np.ascontiguousarray(memory[name]) for name in ("goal", "utilisation"))
+            steady.search_halls(p, loads, self._site, goals, anew, due, self._zones, self._hall)
+            memory["goal"] = goals
+        pace = np.repeat(OPTIMUM_PACE, self._kinds)
+        memory["point"] += np.clip(memory["goal"] - memory["point"], -pace, pace)
         fan, valve = np.empty((n, self.zones)), np.empty((n, self.zones))
         points, loads = (np.ascontiguousarray(memory[name]) for name in ("point", "utilisation"))
         follow_point(p, s, points, loads, fan, valve)
         return self.action(fan, valve, memory["point"][:, -2], memory["point"][:, -1])
+
+    @property
+    def goal(self) -> np.ndarray:
+        """The point of every row's present hour, ``(n, 2 zones + 2)``: fans, worst inlets, chilled water, tower fan."""
+        return np.array(self._memory["goal"])
+
+    def _present(self, s: np.ndarray) -> np.ndarray:
+        """Return the points ``(n, d)`` at which rows are now."""
+        present = np.tile(self._first, (len(s), 1))
+        present[:, : self.zones], present[:, self.zones : 2 * self.zones] = s["fan"], s["worst_c"]
+        if self.version:
+            present[:, -2], present[:, -1] = s["chilled_c"], s["tower_fan"]
+        return present
 
 
 class LinearMpc(OnModel, SupplyLoops):
@@ -341,7 +365,7 @@ class LinearMpc(OnModel, SupplyLoops):
     **Model.** Every five minutes the steady state of the nominal hall is differentiated at the present set points (fans,
     worst inlets, chilled water, tower fan), for the load and the wet bulb that are seen: first and second derivatives
     of the cost, the second made convex. A worst inlet follows its set point with one lag. The bill is the quadratic,
-    the limit a steep cost of predicted inlets above 26.6 °C, and load and weather are expected to stay.
+    the limit a steep cost of predicted inlets above 26.5 °C, and load and weather are expected to stay.
 
     **Plan.** Set points of six blocks of five minutes, each within reach of the block before, are found by coordinate
     descent; the first block is carried out.
@@ -352,7 +376,8 @@ class LinearMpc(OnModel, SupplyLoops):
     """
 
     remembers = (*SupplyLoops.remembers, ("point", "point"), ("modelled_c", "zone"), ("bias_k", "zone"),
-                 ("measured_c", "zone"), ("relief_k", "hall"))  # fmt: skip
+                 ("measured_c", "zone"), ("utilisation", "zone"), ("planned_at", "zone"), ("opening", "zone"),
+                 ("relief_k", "hall"))  # fmt: skip
 
     def __init__(self, name: str, version: int, seed: int = 0):
         """Make it for v1."""
@@ -376,16 +401,29 @@ class LinearMpc(OnModel, SupplyLoops):
         due = anew | (memory["steps"] % PLAN_EVERY_MIN == 0)
         if due.any():
             memory["point"][due] = self._planned(memory[due], load[due], self._site[due])
+            memory["planned_at"][due] = load[due]
         point = self._modelled(memory["point"], memory["bias_k"])
+        point[:, : self.zones] *= _fan_speeds(load) / _fan_speeds(memory["planned_at"])
+        point[:, : self.zones] = np.clip(point[:, : self.zones], steady.LEAST_FAN, 1.0)
         steady.settle_halls(self._params, load, self._site, point, self._zones, self._hall)
         supply_c = self._zones[:, :, steady.COLD]
+        self._feed_forward(memory, anew)
         valve = self.valves(memory, anew, obs, supply_c)
         strained = (self.seen(obs, "valve") > STRAINED_VALVE) & (self.seen(obs, "supply_c") > supply_c + STRAINED_K)
         memory["relief_k"] = np.clip(
             memory["relief_k"] + np.where(strained.any(axis=1), RELIEF_K, -RECOVERY_K), 0.0, 11.0
         )
         chilled_c = memory["point"][:, -2] - memory["relief_k"]
-        return self.action(self.fans(obs, self._zones[:, :, steady.RATIO]), valve, chilled_c, memory["point"][:, -1])
+        fan = self.fans(obs, self._zones[:, :, steady.RATIO]) * _fan_speeds(load) / _fan_speeds(memory["utilisation"])
+        memory["utilisation"] = load
+        return self.action(fan, valve, chilled_c, memory["point"][:, -1])
+
+    def _feed_forward(self, memory: np.ndarray, anew: np.ndarray) -> None:
+        """Move the valves by what the model says that set points and load ask of them since the minute before."""
+        opening = self._zones[:, :, steady.VALVE]
+        memory["opening"][anew] = opening[anew]
+        memory["valve"] = np.clip(memory["valve"] + opening - memory["opening"], LEAST_VALVE, 1.0)
+        memory["opening"] = opening
 
     def _correct(self, memory: np.ndarray, anew: np.ndarray, obs: np.ndarray, load: np.ndarray) -> None:
         """Filter what is measured and by how much the model differs from it."""
@@ -393,14 +431,18 @@ class LinearMpc(OnModel, SupplyLoops):
         modelled = np.empty_like(measured)
         supply_c, fan = (np.ascontiguousarray(self.seen(obs, name)) for name in ("supply_c", "fan"))
         worst_of_supplies(self._params, load, fan, supply_c, modelled)
-        memory["point"][anew] = self._first
+        begins = np.tile(self._first, (len(obs), 1))
+        begins[:, : self.zones], begins[:, self.zones : 2 * self.zones] = fan, np.clip(measured, 20.0, None)
+        begins[:, -2] = np.clip(self.seen(obs, "chilled_c")[:, 0], *CHILLED_RANGE_C)
+        memory["point"][anew] = begins[anew]
         memory["modelled_c"][anew], memory["measured_c"][anew] = modelled[anew], measured[anew]
         memory["bias_k"][anew] = memory["relief_k"][anew] = 0.0
+        memory["utilisation"][anew] = load[anew]
         lag = -np.expm1(-1.0 / PLAN_LAG_MIN)
         memory["modelled_c"] += lag * (modelled - memory["modelled_c"])
         memory["measured_c"] += 0.5 * (measured - memory["measured_c"])
         miss = memory["measured_c"] - memory["modelled_c"] - memory["bias_k"]
-        memory["bias_k"] = np.clip(memory["bias_k"] + miss / BIAS_MIN, -3.0, 5.0)
+        memory["bias_k"] = np.clip(memory["bias_k"] + miss / np.where(miss > 0, BIAS_UP_MIN, BIAS_DOWN_MIN), -3.0, 5.0)
 
     def _modelled(self, point: np.ndarray, bias_k: np.ndarray) -> np.ndarray:
         """Return points ``(…, d)`` whose worst inlets are those of the model instead of the hall's."""
@@ -427,10 +469,10 @@ class LinearMpc(OnModel, SupplyLoops):
         )
         return planned
 
-    @property
-    def _kinds(self) -> tuple[int, int, int, int]:
-        """How many coordinates of a point there are of each kind."""
-        return (self.zones, self.zones, 1, 1)
+
+def _fan_speeds(utilisation: np.ndarray) -> np.ndarray:
+    """Return the speeds of the servers' fans below their knee [-] (:func:`rlops.envs.cooling.hall.server_fan_speed`)."""
+    return 0.32 + 0.25 * utilisation
 
 
 def _probes(d: int) -> np.ndarray:
