@@ -73,8 +73,9 @@ BIAS_UP_MIN, BIAS_DOWN_MIN = 10.0, 60.0
 """[min] Over which the model is corrected by what is measured: that it is hotter is believed sooner."""
 PLAN_MARGIN_K = 0.5
 """[K] That the plan stays below 27 °C."""
-PLAN_REACH = (0.1, 1.0, 1.5, 0.15)
-"""Fan, inlet [K], chilled water [K] and tower fan may move this far in a block: there the model is nearly linear."""
+PLAN_REACH = (0.04, 0.75, 1.0, 0.1)
+"""Fan, inlet [K], chilled water [K] and tower fan may move this far in a block, evenly: there the model is nearly linear,
+and a coil follows the fan, which takes effect at once."""
 STRAINED_VALVE, STRAINED_K = 0.95, 0.7
 """A coil that is open so far, or supplies air so far above its set point, cannot do what the model thinks it can,"""
 RELIEF_K, RECOVERY_K = 0.2, 0.02
@@ -375,7 +376,7 @@ class LinearMpc(OnModel, SupplyLoops):
     it can, the water is made colder than planned.
     """
 
-    remembers = (*SupplyLoops.remembers, ("point", "point"), ("modelled_c", "zone"), ("bias_k", "zone"),
+    remembers = (*SupplyLoops.remembers, ("goal", "point"), ("point", "point"), ("modelled_c", "zone"), ("bias_k", "zone"),
                  ("measured_c", "zone"), ("utilisation", "zone"), ("planned_at", "zone"), ("opening", "zone"),
                  ("relief_k", "hall"))  # fmt: skip
 
@@ -400,8 +401,10 @@ class LinearMpc(OnModel, SupplyLoops):
         self._correct(memory, anew, obs, load)
         due = anew | (memory["steps"] % PLAN_EVERY_MIN == 0)
         if due.any():
-            memory["point"][due] = self._planned(memory[due], load[due], self._site[due])
+            memory["goal"][due] = self._planned(memory[due], load[due], self._site[due])
             memory["planned_at"][due] = load[due]
+        pace = self._reach / PLAN_EVERY_MIN
+        memory["point"] += np.clip(memory["goal"] - memory["point"], -pace, pace)
         point = self._modelled(memory["point"], memory["bias_k"])
         point[:, : self.zones] *= _fan_speeds(load) / _fan_speeds(memory["planned_at"])
         point[:, : self.zones] = np.clip(point[:, : self.zones], steady.LEAST_FAN, 1.0)
@@ -434,7 +437,7 @@ class LinearMpc(OnModel, SupplyLoops):
         begins = np.tile(self._first, (len(obs), 1))
         begins[:, : self.zones], begins[:, self.zones : 2 * self.zones] = fan, np.clip(measured, 20.0, None)
         begins[:, -2] = np.clip(self.seen(obs, "chilled_c")[:, 0], *CHILLED_RANGE_C)
-        memory["point"][anew] = begins[anew]
+        memory["goal"][anew] = memory["point"][anew] = begins[anew]
         memory["modelled_c"][anew], memory["measured_c"][anew] = modelled[anew], measured[anew]
         memory["bias_k"][anew] = memory["relief_k"][anew] = 0.0
         memory["utilisation"][anew] = load[anew]
@@ -453,7 +456,7 @@ class LinearMpc(OnModel, SupplyLoops):
     def _planned(self, memory: np.ndarray, load: np.ndarray, site: np.ndarray) -> np.ndarray:
         """Return the set points of the first block of new plans, ``(m, d)``."""
         m, d, probes = len(memory), len(self._reach), len(self._probes)
-        near = self._modelled(memory["point"], memory["bias_k"])[:, None] + self._probes
+        near = self._modelled(memory["goal"], memory["bias_k"])[:, None] + self._probes
         rows = m * probes
         zones, hall = np.zeros((rows, *self._zones.shape[1:])), np.zeros((rows, self._hall.shape[1]))
         repeated = [np.repeat(array, probes, axis=0) for array in (load, site)]
@@ -461,7 +464,7 @@ class LinearMpc(OnModel, SupplyLoops):
         slope, curvature = _derivatives(hall[:, steady.USD].reshape(m, probes), 0.2 * self._reach)
         low = np.repeat([steady.LEAST_FAN, 20.0, *CHILLED_RANGE_C[:1], steady.LEAST_FAN], self._kinds)
         high = np.repeat([1.0, RECOMMENDED_C - PLAN_MARGIN_K, CHILLED_RANGE_C[1], 1.0], self._kinds)
-        planned = np.array(memory["point"])
+        planned = np.array(memory["goal"])
         keeps = float(np.exp(-PLAN_EVERY_MIN / PLAN_LAG_MIN))
         measured = np.ascontiguousarray(memory["measured_c"])
         planned_moves(
