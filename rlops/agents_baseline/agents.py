@@ -31,13 +31,13 @@ class Agent(Protocol):
     name: str
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Return an action for every row, ``(n,)`` int64.
+        """Return an action for every row: ``(n,)`` int64, or ``(n, d)`` float64 where an action is a vector.
 
         Args:
             envs: The :class:`~rlops.envs.faces.VectorEnv`; a controller may read ``envs.state`` and
                 ``envs.params``.
             obs: Observations, ``(n, k)`` float32.
-            masks: Legal actions, ``(n, m)`` bool.
+            masks: Legal actions, ``(n, m)`` bool; ``(n, 0)`` where there are no masks.
         """
         ...
 

@@ -1,4 +1,6 @@
-"""Hand-written controllers of Dispatch: what a trained agent has to beat.
+"""Hand-written controllers by name, and those of Dispatch: what a trained agent has to beat.
+
+Those of data-centre cooling are in :mod:`rlops.agents_baseline.cooling_control`. In Dispatch:
 
 ==================== ======== ================================================================================
 name                 versions rule
@@ -30,6 +32,7 @@ import numpy as np
 
 from rlops.agents_baseline import offers
 from rlops.agents_baseline.agents import Agent
+from rlops.agents_baseline.cooling_control import COOLING
 from rlops.agents_baseline.offers import LAYOUTS, Offers
 from rlops.envs import parse_id
 from rlops.errors import MissingExtra, UnknownName
@@ -183,7 +186,7 @@ def _rolling_horizon(name: str, version: int, seed: int = 0) -> Agent:
     return RollingHorizon()
 
 
-CONTROLLERS: dict[str, Callable[[str, int, int], Agent]] = {
+DISPATCH: dict[str, Callable[[str, int, int], Agent]] = {
     "do_nothing": Controller,
     "random": Random,
     "cherry_pick": CherryPick,
@@ -197,13 +200,26 @@ CONTROLLERS: dict[str, Callable[[str, int, int], Agent]] = {
 }
 """How each controller is made from its name, the version of Dispatch and a seed, the simplest first."""
 
+CONTROLLERS = tuple(dict.fromkeys((*DISPATCH, *COOLING)))
+"""Names of all controllers of all families."""
+
+_FAMILIES = {"Dispatch": DISPATCH, "DispatchReposition": DISPATCH, "DatacenterCooling": COOLING}
+"""Where vehicles may be moved, none of Dispatch's but ``random`` moves any."""
 _VERSIONS = {
     "cherry_pick": (1, 2),
     "cheapest_insertion": (2,),
     "regret_insertion": (2,),
     "late_insertion": (2,),
     "rolling_horizon": (2,),
+    "linear_mpc": (1,),
 }
+"""Of controllers that do not play every version of their family."""
+_REFERENCES = {
+    "Dispatch": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
+    "DispatchReposition": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
+    "DatacenterCooling": ("pid", "trim_and_respond"),
+}
+"""By version."""
 
 
 def controllers_for(id: str) -> tuple[str, ...]:
@@ -213,26 +229,22 @@ def controllers_for(id: str) -> tuple[str, ...]:
     ('do_nothing', 'random', 'nearest_idle', 'earliest_deadline', 'hungarian')
     """
     family, version = parse_id(id)
-    if family.name not in ("Dispatch", "DispatchReposition"):  # in the latter, none but ``random`` moves anything
-        return ()
-    return tuple(name for name in CONTROLLERS if version in _VERSIONS.get(name, (0, 1, 2)))
-
-
-_REFERENCES = {0: "nearest_idle", 1: "earliest_deadline", 2: "cheapest_insertion"}
+    return tuple(name for name in _FAMILIES.get(family.name, ()) if version in _VERSIONS.get(name, (version,)))
 
 
 def reference_for(id: str, seed: int = 0) -> Agent | None:
     """Return the controller that plays an environment in recordings, or None if it has none."""
     if not id.startswith("rlops/") or not controllers_for(id):
         return None
-    return make_controller(_REFERENCES[parse_id(id)[1]], id, seed)
+    family, version = parse_id(id)
+    return make_controller(_REFERENCES[family.name][version], id, seed)
 
 
 def make_controller(name: str, id: str, seed: int = 0) -> Agent:
     """Return a hand-written controller for an environment.
 
     Args:
-        name: One of :data:`CONTROLLERS`.
+        name: One of :func:`controllers_for` of the environment.
         id: For example ``rlops/Dispatch-v2``.
         seed: Of a controller that draws; two seeds draw independently.
 
@@ -243,4 +255,5 @@ def make_controller(name: str, id: str, seed: int = 0) -> Agent:
     known = controllers_for(id)
     if name not in known:
         raise UnknownName("controller", name, known, id)
-    return CONTROLLERS[name](name, parse_id(id)[1], seed)
+    family, version = parse_id(id)
+    return _FAMILIES[family.name][name](name, version, seed)

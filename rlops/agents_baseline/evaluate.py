@@ -70,7 +70,7 @@ class Episodes:
         agent: The agent's name.
         table: Record array, one row an episode: ``seed``, ``return``, ``steps``, ``end`` (``terminated`` or
             ``truncated``), ``term_<name>`` for every reward term, and every key figure by its name.
-        latency: Of decisions between two or more legal actions; None if it was not measured.
+        latency: Of decisions between two or more legal actions (all, without masks); None if it was not measured.
         terms, kpis: Names of the reward terms and of the key figures.
         randomization: Hash of what every episode drew its parameters from; empty: they were the nominal ones.
     """
@@ -133,12 +133,12 @@ def evaluate(
     agent: Agent,
     seeds: Sequence[int],
     *,
-    demand: Any = None,
     params: Mapping[str, Any] | None = None,
     randomization: Randomization | Mapping[str, Any] | str | Path | None = None,
     latency: bool = True,
     max_rows: int = MAX_ROWS,
     progress: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> Episodes:
     """Let ``agent`` play one whole episode of every seed and return what happened.
 
@@ -146,20 +146,22 @@ def evaluate(
         id: The environment, for example ``rlops/Dispatch-v2``.
         agent: What decides.
         seeds: One episode each; repeat them for every agent that is to be compared.
-        demand: The kernel's own data option, for example a file of bookings.
         params: Parameters that differ from the nominal ones.
         randomization: What every episode draws its parameters from, as :func:`rlops.randomization.randomize` takes it.
         latency: Whether to time single decisions in part of an extra episode.
         max_rows: Rows played side by side.
         progress: Called with the number of episodes that have ended so far.
+        options: The environment's own options, for example ``demand=`` of Dispatch or ``traces=`` of data-centre cooling;
+            one that is None is left out.
 
     Raises:
         InvalidValue: If there is no seed, or a seed comes twice.
+        UnknownName: If the environment has no such option.
     """
     seeds = [int(seed) for seed in seeds]
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidValue(f"seeds must be at least one and differ from each other, got {seeds[:10]}.")
-    options = {"params": params, **({"demand": demand} if demand is not None else {})}
+    options = {"params": params, **{name: value for name, value in options.items() if value is not None}}
     envs = _opened(id, min(len(seeds), max_rows), options)
     spec = None if randomization is None else spec_of(id, randomization)
     if spec is not None:
@@ -246,7 +248,7 @@ def _timed(envs: Any, agent: Agent, seed: int) -> Latency:
         before_s = time.perf_counter()
         actions = agent.actions(envs, obs, masks)
         after_s = time.perf_counter()
-        if masks.sum() > 1:
+        if not masks.size or masks.sum() > 1:
             spent_s.append(after_s - before_s)
         obs, _, terminated, truncated, _ = envs.step(actions)
         if terminated[0] or truncated[0]:
