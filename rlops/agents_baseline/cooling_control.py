@@ -467,9 +467,7 @@ class LinearMpc(OnModel, SupplyLoops):
         planned = np.array(memory["goal"])
         keeps = float(np.exp(-PLAN_EVERY_MIN / PLAN_LAG_MIN))
         measured = np.ascontiguousarray(memory["measured_c"])
-        planned_moves(
-            slope, curvature, low, high, self._reach, measured, high[self.zones], keeps, PLAN_BLOCKS, planned
-        )
+        planned_moves(slope, curvature, low, high, self._reach, measured, high[self.zones], keeps, PLAN_BLOCKS, planned)
         return planned
 
 

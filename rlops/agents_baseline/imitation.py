@@ -25,8 +25,8 @@ class Demonstrations:
 
     Attributes:
         obs: ``(t, k)`` float32.
-        actions: ``(t,)`` int64.
-        masks: Legal actions, ``(t, m)`` bool.
+        actions: ``(t,)`` int64, or ``(t, d)`` float64.
+        masks: Legal actions, ``(t, m)`` bool; ``(t, 0)`` of vectors.
         returns: Discounted sum of the scaled rewards from each step on, ``(t,)``.
     """
 
@@ -54,7 +54,9 @@ def checked(settings: Any) -> dict[str, Any]:
     return {**DEFAULTS, **settings}
 
 
-def demonstrate(envs: Any, id: str, controller: str, gamma: float, reward_scale: float) -> Demonstrations:
+def demonstrate(
+    envs: Any, id: str, controller: str, gamma: float, reward_scale: float, least_reward: float = -np.inf
+) -> Demonstrations:
     """Let a controller play one whole episode in every row of ``envs``, which begin anew when they end."""
     agent = load_agent(controller, id)
     n = envs.num_envs
@@ -68,7 +70,7 @@ def demonstrate(envs: Any, id: str, controller: str, gamma: float, reward_scale:
         done.append(actions[running])
         legal.append(masks[running])
         obs, rewards, terminated, truncated, _ = envs.step(actions)
-        got.append(np.where(running, rewards, 0.0) * reward_scale)
+        got.append(np.where(running, np.maximum(rewards, least_reward), 0.0) * reward_scale)
         when.append(running.copy())
         running &= ~(terminated | truncated)
     following, returns = np.zeros(n), []
@@ -90,10 +92,10 @@ def imitate(
     smoothing: float,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Fit policy and critic of a MaskablePPO ``model`` to what was ``shown``.
+    """Fit policy and critic of a PPO or MaskablePPO ``model`` to what was ``shown``.
 
     ``smoothing`` is the share of a sample's weight that goes to all legal actions alike: without it the policy is too
-    sure of itself to explore afterwards. ``progress`` is called with how many samples have been seen, and how many will
+    sure of itself to explore afterwards. Of vectors the mean is fitted, and how far they scatter stays. ``progress`` is called with how many samples have been seen, and how many will
     be. The order of the samples comes from PyTorch's generator, which SB3 seeds.
     """
     import torch
@@ -108,12 +110,16 @@ def imitate(
             masks = masks_of[chosen]
             features = model.policy.extract_features(obs[chosen])
             latent_pi, latent_vf = model.policy.mlp_extractor(features)
-            scores = model.policy.action_net(latent_pi).masked_fill(~masks, -torch.inf)
-            log_prob = scores.log_softmax(dim=1).masked_fill(~masks, 0.0)
-            taken = log_prob.gather(1, actions[chosen].unsqueeze(1)).mean()
-            alike = (log_prob.sum(dim=1) / masks.sum(dim=1)).mean()
+            wanted = model.policy.action_net(latent_pi)
+            if masks.shape[1]:
+                log_prob = wanted.masked_fill(~masks, -torch.inf).log_softmax(dim=1).masked_fill(~masks, 0.0)
+                taken = log_prob.gather(1, actions[chosen].unsqueeze(1)).mean()
+                alike = (log_prob.sum(dim=1) / masks.sum(dim=1)).mean()
+                loss = -(1.0 - smoothing) * taken - smoothing * alike
+            else:
+                loss = torch.nn.functional.mse_loss(wanted, actions[chosen].float())
             errors = torch.nn.functional.mse_loss(model.policy.value_net(latent_vf).flatten(), returns[chosen])
-            loss = model.vf_coef * errors - (1.0 - smoothing) * taken - smoothing * alike
+            loss = loss + model.vf_coef * errors
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.policy.parameters(), model.max_grad_norm)

@@ -5,7 +5,7 @@ of the SB3 class they know ``num_envs`` (rows), ``reward_scale`` (a constant fac
 sees) after ``least_reward`` (below which rewards are cut off: a catastrophe need only be worse than all else), a
 ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``, ``policy: PairPolicy`` (see
 ``pair_policy.py``), ``standardise`` (observations by what a controller sees, see ``standardised.py``), and
-``demonstrations`` for MaskablePPO: a controller that it imitates first (see ``imitation.py``).
+``demonstrations`` for PPO and MaskablePPO: a controller that it imitates first (see ``imitation.py``).
 """
 
 from __future__ import annotations
@@ -197,8 +197,8 @@ def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, 
         if name not in known:
             raise UnknownName("hyperparameter", name, known, algo)
     if settings.get("demonstrations"):
-        if algo != "maskable_ppo":
-            raise InvalidValue(f"demonstrations must be used with maskable_ppo, got {algo}.")
+        if algo not in ("maskable_ppo", "ppo"):
+            raise InvalidValue(f"demonstrations must be used with maskable_ppo or ppo, got {algo}.")
         settings["demonstrations"] = imitation.checked(settings["demonstrations"])
     if settings.get("standardise"):
         from rlops.agents_baseline.standardised import checked
@@ -270,7 +270,8 @@ def _imitate(
     asked = dict(settings["demonstrations"])
     controller = asked.pop("controller")
     envs = world.rows(asked.pop("episodes"))
-    shown = imitation.demonstrate(envs, world.id, controller, model.gamma, settings["reward_scale"])
+    least = settings.get("least_reward", -np.inf)
+    shown = imitation.demonstrate(envs, world.id, controller, model.gamma, settings["reward_scale"], least)
 
     def tell(seen: int, total: int) -> None:
         if progress is not None:

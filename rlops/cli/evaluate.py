@@ -13,12 +13,27 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from rlops.cli.options import Demand, Id, Params, Randomize, demand_of, parameters, terminal
+from rlops.cli.options import (
+    Demand,
+    Id,
+    LoadFile,
+    Params,
+    Randomize,
+    WeatherFile,
+    Years,
+    parameters,
+    terminal,
+    user_data,
+)
 
 if TYPE_CHECKING:
     from rlops.agents_baseline.evaluate import Episodes, Interval
 
 HEADLINES = {
+    "pue": "PUE",
+    "kwh_cooling": "kWh cooling",
+    "over_recommended_k_min": "K min above 27 °C",
+    "max_inlet_c": "hottest °C",
     "completion_rate": "completed",
     "min_class_completion": "least class",
     "late_or_missed_share": "late or missed",
@@ -39,6 +54,9 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=1, help="Days, the same for every agent.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Day i has seed SEED + i.")] = 0,
     demand: Demand = None,
+    weather: WeatherFile = None,
+    years: Years = None,
+    load: LoadFile = None,
     param: Params = None,
     randomize: Randomize = None,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Trained agents draw their actions.")] = False,
@@ -49,10 +67,10 @@ def evaluate(
     from rlops.agents_baseline.agents import load_agent
     from rlops.agents_baseline.evaluate import write_json
 
-    bookings, described = demand_of(id, demand)
+    data = user_data(id, demand, weather, load, years)
     console = terminal()
-    if bookings is not None:
-        console.print(str(bookings), highlight=False)
+    for line in data.told:
+        console.print(line, highlight=False)
     agents = [load_agent(name, id, deterministic=not stochastic) for name in agent]
     for one in agents:
         if not getattr(one, "uses_masks", True):
@@ -62,9 +80,9 @@ def evaluate(
         id,
         agents,
         range(seed, seed + episodes),
-        demand=bookings,
-        params={**described, **parameters(param)},
+        params={**data.params, **parameters(param)},
         randomization=randomize,
+        **data.options,
     )
     if randomize is not None:
         console.print(f"Every day draws its parameters: {randomize}, sha256 {results[0].randomization[:12]}.")

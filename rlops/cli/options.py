@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,17 @@ Id = Annotated[
 Demand = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Bookings: a CSV or Parquet file, or a YAML file that describes one."),
+]
+WeatherFile = Annotated[
+    Path | None,
+    typer.Option("--weather", metavar="FILE", help="Weather at a cooled hall: an EPW file, or a CSV by the hour."),
+]
+Years = Annotated[
+    str | None,
+    typer.Option(metavar="YEAR[-YEAR]", help="Only these years of the weather, for example 2020-2022."),
+]
+LoadFile = Annotated[
+    Path | None, typer.Option("--load", metavar="FILE", help="Load of a cooled hall: a CSV of utilisation.")
 ]
 Params = Annotated[
     list[str] | None,
@@ -52,15 +64,64 @@ def parameters(assignments: list[str] | None) -> dict[str, Any]:
     return values
 
 
-def demand_of(id: str, file: Path | None) -> tuple[Any, dict[str, Any]]:
-    """Return the demand in ``file`` (None without one) and the parameters that describe it.
+@dataclass(frozen=True)
+class UserData:
+    """The user's files, read.
 
-    An id that knows no demand gets the path itself, and says what it does know.
+    Attributes:
+        options: Construction options of the environment, for example ``{"demand": …}``.
+        params: Parameters that describe what was read.
+        told: What was read, in a line each.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+
+def user_data(
+    id: str,
+    demand: Path | None = None,
+    weather: Path | None = None,
+    load: Path | None = None,
+    years: str | None = None,
+) -> UserData:
+    """Return what the user's files say.
+
+    An id that knows no such data gets the paths themselves, and says what it does know.
     """
     family, number = parse_id(id)
-    if file is None or getattr(family.kernel(number), "DATA_OPTION", None) != "demand":
-        return file, {}
-    from rlops.envs.dispatch.demand import read_demand
+    known = getattr(family.kernel(number), "DATA_OPTION", None)
+    if years is not None and weather is None:
+        raise InvalidValue(f"--years chooses years of --weather, got {years} without a weather file. Name one.")
+    options: dict[str, Any] = {} if demand is None else {"demand": demand}
+    params: dict[str, Any] = {}
+    told: list[str] = []
+    if demand is not None and known == "demand":
+        from rlops.envs.dispatch.demand import read_demand
 
-    demand = read_demand(file)
-    return demand, demand.params()
+        options["demand"] = bookings = read_demand(demand)
+        params |= bookings.params()
+        told.append(str(bookings))
+    traces: dict[str, Any] = {}
+    if weather is not None:
+        from rlops.envs.cooling.weather import read_weather
+
+        whole = read_weather(weather)
+        traces["weather"] = whole if years is None else whole.years(*_years(years))
+    if load is not None:
+        from rlops.envs.cooling.load import read_load
+
+        traces["load"] = read_load(load)
+    if traces:
+        options["traces"] = traces
+        told += map(str, traces.values())
+    return UserData(options, params, tuple(told))
+
+
+def _years(text: str) -> range:
+    """Return the years of ``2024`` or ``2020-2022``."""
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+        raise InvalidValue(f"--years must look like 2024 or 2020-2022, got {text!r}.")
+    return range(int(first), int(last or first) + 1)

@@ -11,7 +11,19 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlops.cli.options import Demand, Id, Params, Randomize, demand_of, parameters, terminal
+from rlops.cli.options import (
+    Demand,
+    Id,
+    LoadFile,
+    Params,
+    Randomize,
+    WeatherFile,
+    Years,
+    parameters,
+    terminal,
+    user_data,
+)
+from rlops.envs import parse_id
 
 if TYPE_CHECKING:
     from rlops.agents_baseline import train as training
@@ -23,14 +35,19 @@ class Algorithm(StrEnum):
     maskable_ppo = "maskable_ppo"
     ppo = "ppo"
     dqn = "dqn"
+    sac = "sac"
 
 
 def train(
     id: Id,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for model.zip, config.yaml and tensorboard/.")],
     algo: Annotated[
-        Algorithm, typer.Option(help="MaskablePPO, PPO without masks, or masked DQN.")
-    ] = Algorithm.maskable_ppo,
+        Algorithm | None,
+        typer.Option(
+            help="MaskablePPO, PPO without masks, masked DQN, or SAC for vectors.",
+            show_default="maskable_ppo; ppo for vectors",
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Environment steps over all rows.")] = 1_000_000,
     num_envs: Annotated[
         int | None,
@@ -38,6 +55,9 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, exploration and environments.")] = 0,
     demand: Demand = None,
+    weather: WeatherFile = None,
+    years: Years = None,
+    load: LoadFile = None,
     param: Params = None,
     randomize: Randomize = None,
     hyperparameters: Annotated[
@@ -49,24 +69,27 @@ def train(
     """Train an agent and write its model."""
     from rlops.agents_baseline.train import read_hyperparameters
 
-    bookings, described = demand_of(id, demand)
+    data = user_data(id, demand, weather, load, years)
     console = terminal()
-    if bookings is not None:
-        console.print(str(bookings), highlight=False)
-    changed = read_hyperparameters(hyperparameters, algo.value) if hyperparameters else None
+    for line in data.told:
+        console.print(line, highlight=False)
+    family, number = parse_id(id)
+    usual = Algorithm.maskable_ppo if isinstance(family.kernel(number).ACTION, int) else Algorithm.ppo
+    name = (algo or usual).value
+    changed = read_hyperparameters(hyperparameters, name) if hyperparameters else None
     model = train_with_bar(
         console,
         id,
-        algo.value,
+        name,
         steps=steps,
         out=out,
         num_envs=num_envs,
         seed=seed,
-        demand=bookings,
-        params={**described, **parameters(param)},
+        params={**data.params, **parameters(param)},
         randomization=randomize,
         hyperparameters=changed,
         overwrite=overwrite,
+        **data.options,
     )
     console.print(f"[green]wrote[/green] {model}")
     console.print(f"compare it: rlops evaluate {id} --agent {out} --agent random", highlight=False)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rlops.cli.options import Demand, Id, Params, demand_of, parameters
+from rlops.cli.options import Demand, Id, LoadFile, Params, WeatherFile, Years, parameters, user_data
 
 
 def video(
@@ -18,6 +18,9 @@ def video(
     out: Annotated[Path, typer.Option(metavar="FILE.mp4", help="File to write.")] = Path("day.mp4"),
     seed: Annotated[int, typer.Option(min=0, help="Of the day.")] = 0,
     demand: Demand = None,
+    weather: WeatherFile = None,
+    years: Years = None,
+    load: LoadFile = None,
     param: Params = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Pictures per second.", show_default="20, v0: 4")] = None,
     gif: Annotated[bool, typer.Option("--gif", help="Write an animated GIF beside the film.")] = False,
@@ -26,7 +29,7 @@ def video(
     from rlops.agents_baseline.agents import load_agent
     from rlops.agents_baseline.video import write_gif, write_video
 
-    bookings, described = demand_of(id, demand)
+    data = user_data(id, demand, weather, load, years)
     dispatcher = load_agent(agent, id)
     console = Console()
     columns = (
@@ -42,10 +45,10 @@ def video(
             id,
             dispatcher,
             seed,
-            demand=bookings,
-            params={**described, **parameters(param)},
+            params={**data.params, **parameters(param)},
             fps=fps,
             progress=lambda now: bar.update(task, now=f"minute {now:.0f}"),
+            **data.options,
         )
         written = [out]
         if gif:

@@ -64,7 +64,7 @@ def test_wrong_demonstrations_are_refused(tmp_path):
         trained(demonstrations="nearest_idle")
     with pytest.raises(UnknownName, match="no setting of demonstrations named 'epoch'"):
         trained(demonstrations={"controller": "nearest_idle", "epoch": 3})
-    with pytest.raises(InvalidValue, match="demonstrations must be used with maskable_ppo, got dqn"):
+    with pytest.raises(InvalidValue, match="demonstrations must be used with maskable_ppo or ppo, got dqn"):
         trained("dqn", demonstrations={"controller": "nearest_idle"})
     with pytest.raises(UnknownName, match="no agent named 'fastest'"):
         trained(demonstrations={"controller": "fastest"})
