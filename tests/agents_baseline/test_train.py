@@ -11,17 +11,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rlops
 from rlops.agents_baseline import agents
 from rlops.agents_baseline.agents import load_agent
 from rlops.agents_baseline.evaluate import evaluate
-from rlops.agents_baseline.train import World, hyperparameters, read_hyperparameters, train
+from rlops.agents_baseline.train import OWN_SETTINGS, World, hyperparameters, read_hyperparameters, train
+from rlops.envs.contract import bounds
+from rlops.envs.cooling.load import Load
+from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
 from rlops.randomization import levels, randomize, read
+from rlops.wrappers.sb3 import ScaledReward
 from tests.agents_baseline.policies import DoNothing
 
 ID = "rlops/Dispatch-v0"
+HALL = "rlops/DatacenterCooling-v0"
+NUMBERED, OF_VECTORS = ("maskable_ppo", "ppo", "dqn"), ("ppo", "sac")
+"""Algorithms whose actions are numbers, and vectors."""
 SMALL = {
     "maskable_ppo": {
         "policy": "MlpPolicy",
@@ -44,7 +52,7 @@ def weights(path):
     return load_agent(path, ID).model.policy.state_dict()
 
 
-@pytest.mark.parametrize("algo", agents.ALGORITHMS)
+@pytest.mark.parametrize("algo", NUMBERED)
 def test_a_trained_agent_loads_and_acts(algo, tmp_path):
     told = []
     model = small(algo, tmp_path / "run", progress=told.append)
@@ -167,19 +175,32 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(options, error,
 
 
 def test_an_unknown_algorithm_lists_those_that_exist(tmp_path):
-    with pytest.raises(UnknownName, match=r"no algorithm named 'sac'.*dqn, maskable_ppo, ppo"):
-        train(ID, "sac", steps=1, out=tmp_path)
+    with pytest.raises(UnknownName, match=r"no algorithm named 'a2c'.*dqn, maskable_ppo, ppo"):
+        train(ID, "a2c", steps=1, out=tmp_path)
 
 
-@pytest.mark.parametrize("version", [0, 1, 2])
-@pytest.mark.parametrize("algo", agents.ALGORITHMS)
-def test_hyperparameters_are_shipped_and_known_to_the_algorithm(version, algo):
+def test_an_algorithm_must_fit_the_actions(tmp_path):
+    with pytest.raises(InvalidValue, match=r"an action is one of a number: the algorithm must be .*, got sac"):
+        train(ID, "sac", steps=1, out=tmp_path / "run", hyperparameters={"num_envs": 1})
+    with pytest.raises(InvalidValue, match="an action is a vector: the algorithm must be ppo or sac, got dqn"):
+        train(HALL, "dqn", steps=1, out=tmp_path / "run", hyperparameters={"num_envs": 1})
+    assert not (tmp_path / "run").exists()
+
+
+SHIPPED = [
+    *((f"rlops/Dispatch-v{version}", algo) for version in range(3) for algo in NUMBERED),
+    *((f"rlops/DatacenterCooling-v{version}", algo) for version in range(2) for algo in OF_VECTORS),
+]
+
+
+@pytest.mark.parametrize(("id", "algo"), SHIPPED)
+def test_hyperparameters_are_shipped_and_known_to_the_algorithm(id, algo):
     import inspect
 
-    settings = hyperparameters(f"rlops/Dispatch-v{version}", algo)
+    settings = hyperparameters(id, algo)
     kind = agents.algorithm_class(algo)
     known = inspect.signature((kind.__mro__[1] if algo == "dqn" else kind).__init__).parameters
-    assert set(settings) - {"num_envs", "reward_scale", "demonstrations"} <= set(known)
+    assert set(settings) - set(OWN_SETTINGS) <= set(known)
     numbers = {name: value for name, value in settings.items() if name != "policy"}
     assert not any(isinstance(value, str) for value in numbers.values())  # 3e-4 without a point is a text in YAML
 
@@ -204,9 +225,9 @@ def test_an_id_without_hyperparameters_says_how_to_give_them(tmp_path):
 
 def test_a_model_without_its_configuration_is_recognised(tmp_path):
     for algo in agents.ALGORITHMS:
-        model = small(algo, tmp_path / algo)
+        model = cooled(algo, tmp_path / algo) if algo == "sac" else small(algo, tmp_path / algo)
         model.with_name("config.yaml").unlink()
-        assert load_agent(model, ID).algo == algo
+        assert load_agent(model, HALL if algo == "sac" else ID).algo == algo
 
 
 def test_a_model_of_other_spaces_is_refused(tmp_path):
@@ -248,3 +269,80 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     (tmp_path / "model.zip").write_text("no zip")
     with pytest.raises(InvalidFile, match="must be a model that Stable-Baselines3 saved"):
         load_agent(tmp_path, ID)
+
+
+# --- vectors --------------------------------------------------------------------------------------------
+
+DAY = {"horizon_min": 240}
+VECTORS = {
+    "ppo": {"n_steps": 30, "batch_size": 60, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}, "demonstrations": None},
+    "sac": {"learning_starts": 50, "buffer_size": 1000, "policy_kwargs": {"net_arch": [8]}, "train_freq": 8},
+}
+
+
+def cooled(algo, out, changed=None, **options):
+    settings = {**VECTORS[algo], "standardise": {"controller": "tuned_fixed", "steps": 60}, **(changed or {})}
+    given = {"steps": 300, "num_envs": 4, "seed": 3, "params": DAY, "hyperparameters": settings, **options}
+    return train(HALL, algo, out=out, **given)
+
+
+@pytest.mark.parametrize("algo", OF_VECTORS)
+def test_an_agent_of_vectors_loads_and_acts(algo, tmp_path):
+    model = cooled(algo, tmp_path / "run")
+    agent = load_agent(tmp_path / "run", HALL)
+    assert not agent.uses_masks
+    played = evaluate(HALL, agent, range(3), params=DAY, latency=False)
+    again = evaluate(HALL, load_agent(model, HALL), range(3), params=DAY, latency=False, max_rows=2)
+    np.testing.assert_array_equal(again.table["return"], played.table["return"])
+    obs = np.zeros((5, 10), np.float32)
+    actions = agent.actions(None, obs, np.ones((5, 0), bool))
+    assert actions.shape == (5, 2)
+    assert actions.dtype == np.float64
+    with pytest.raises(InvalidValue, match=r"actions of shape \(10,\) for rlops/DatacenterCooling-v1"):
+        load_agent(model, "rlops/DatacenterCooling-v1")
+
+
+def test_what_standardises_observations_is_fixed_in_the_model(tmp_path):
+    model = load_agent(cooled("ppo", tmp_path / "run"), HALL).model
+    seen = model.policy.features_extractor
+    hall = VectorEnv("DatacenterCooling", 0, 4, params=DAY, autoreset_mode="SameStep")
+    obs, _ = hall.reset(seed=0)
+    agent, table = load_agent("tuned_fixed", HALL), []
+    for _ in range(60):
+        obs = hall.step(agent.actions(hall, obs, hall.action_masks()))[0].copy()
+        table.append(obs)
+    table = np.concatenate(table).astype(float)
+    np.testing.assert_allclose(seen.mean.numpy(), table.mean(axis=0), rtol=1e-5, atol=1e-5)
+    spread = (seen.scale.numpy() - table.std(axis=0)) / np.ptp(np.stack(bounds(hall.kernel.OBSERVATION)), axis=0)
+    assert (spread > -1e-6).all()
+    assert (np.maximum(table.std(axis=0) / 60.0, 0.05) <= 0.05).any()  # a column that hardly moves has the least scale
+    far = torch.full((1, 10), 1e9)
+    assert seen(far).abs().max() == 10.0
+
+
+def test_what_a_catastrophe_costs_a_learner_is_cut_off_and_the_return_is_not(tmp_path):
+    class Constant(DummyVecEnv):
+        def step_wait(self):
+            obs, _, dones, infos = super().step_wait()
+            return obs, np.array([-1e6, -2.0], np.float32)[: self.num_envs], dones, infos
+
+    env = ScaledReward(Constant([lambda: gym.make("CartPole-v1")] * 2), 0.5, -50.0)
+    env.reset()
+    _, rewards, *_ = env.step(np.array([0, 0]))
+    assert rewards.tolist() == [-25.0, -1.0]
+    model = cooled("ppo", tmp_path / "run", {"least_reward": -1.0})
+    assert yaml.safe_load((model.parent / "config.yaml").read_text())["hyperparameters"]["least_reward"] == -1.0
+
+
+def test_the_configuration_names_the_users_weather_and_load(tmp_path):
+    load = Load("load.csv", np.full(48, 0.5), 60.0)
+    model = cooled("ppo", tmp_path / "run", traces={"load": load})
+    assert yaml.safe_load((model.parent / "config.yaml").read_text())["traces"] == {"load": str(load)}
+
+
+def test_wrong_standardisation_is_refused(tmp_path):
+    with pytest.raises(InvalidValue, match="standardise must be a mapping"):
+        cooled("ppo", tmp_path / "run", {"standardise": "tuned_fixed"})
+    with pytest.raises(UnknownName, match=r"no key named 'step'\. Did you mean steps\?"):
+        cooled("ppo", tmp_path / "run", {"standardise": {"step": 5}})
+    assert not (tmp_path / "run").exists()
