@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import yaml
+from gymnasium.spaces import Box, Discrete
 
 from rlops.envs import parse_id
 from rlops.envs.contract import bounds
@@ -20,10 +21,12 @@ from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
 ALGORITHMS = ("maskable_ppo", "ppo", "dqn")
 MODEL_FILE = "model.zip"
 CONFIG_FILE = "config.yaml"
+CONSTANT = "constant:"
+"""Begins the name of an agent that holds the action that follows: ``constant:0.25,0.4``."""
 
 
 class Agent(Protocol):
-    """Decides for all rows of a vector environment at once.
+    """Decides for all rows of an environment at once.
 
     What it returns for a row may depend on that row alone, so an episode does not depend on its neighbours.
     """
@@ -31,7 +34,7 @@ class Agent(Protocol):
     name: str
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Return an action for every row, ``(n,)`` int64.
+        """Return an action for every row, ``(n,)`` int64 or ``(n, k)`` float32 as the environment takes them.
 
         Args:
             envs: The :class:`~rlops.envs.faces.VectorEnv`; a controller may read ``envs.state`` and
@@ -40,6 +43,30 @@ class Agent(Protocol):
             masks: Legal actions, ``(n, m)`` bool.
         """
         ...
+
+
+def decision(agent: Agent, env: Any, obs: np.ndarray) -> Any:
+    """Return what an agent does in a single environment that shows ``obs``: an integer, or a vector ``(k,)``."""
+    chosen = agent.actions(env, obs[None], env.action_masks()[None])[0]
+    return int(chosen) if isinstance(env.action_space, Discrete) else np.asarray(chosen, np.float32)
+
+
+def id_of(env: Any) -> str:
+    """Return the id of an environment of this package."""
+    return f"rlops/{env.family.name}-v{env.version}"
+
+
+class Constant:
+    """Wants the same of all actuators for ever: what anything that decides has to beat."""
+
+    def __init__(self, action: Sequence[float]):
+        """Hold the components of an ``action`` ``(k,)``."""
+        self.action = np.asarray(action, np.float32)
+        self.name = CONSTANT + ",".join(f"{component:g}" for component in self.action)
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return the action for every row, ``(n, k)`` float32."""
+        return np.tile(self.action, (len(obs), 1))
 
 
 @contextmanager
@@ -69,10 +96,10 @@ class TrainedAgent:
         return self.algo != "ppo"
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Return an action for every row, ``(n,)`` int64."""
+        """Return an action for every row, ``(n,)`` int64 or ``(n, k)`` float32."""
         masked = {"action_masks": masks} if self.uses_masks else {}
         chosen, _ = self.model.predict(obs, deterministic=self.deterministic, **masked)
-        return np.asarray(chosen, np.int64)
+        return np.asarray(chosen, np.float32 if isinstance(self.model.action_space, Box) else np.int64)
 
 
 def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) -> Agent:
@@ -81,16 +108,20 @@ def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) ->
     A model file holds pickled objects: load only files that you trust.
 
     Args:
-        name_or_path: For example ``"cheapest_insertion"``, ``"runs/agent"`` or ``"runs/agent/model.zip"``.
+        name_or_path: For example ``"cheapest_insertion"``, ``"runs/agent"``, ``"runs/agent/model.zip"``, or
+            ``"constant:0.25,0.4"`` for an environment whose actions are vectors.
         id: Environment that it is to act in.
         deterministic: Whether a trained agent takes its best action instead of a drawn one.
 
     Raises:
         UnknownName: If it is neither a controller nor an existing path.
         InvalidFile: If the file is no model of a known algorithm.
-        InvalidValue: If the model was trained for other observations or actions than those of ``id``.
+        InvalidValue: If the model was trained for other observations or actions than those of ``id``, or a constant
+            action is none of its.
     """
     parse_id(id)
+    if str(name_or_path).startswith(CONSTANT):
+        return _constant(str(name_or_path), id)
     path = Path(name_or_path)
     if path.exists() and path.name != str(name_or_path):
         return _trained(path, id, deterministic)
@@ -102,6 +133,24 @@ def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) ->
     if path.exists():
         return _trained(path, id, deterministic)
     raise UnknownName("agent", str(name_or_path), [*CONTROLLERS, "(or the path of a trained agent)"])
+
+
+def _constant(name: str, id: str) -> Constant:
+    family, number = parse_id(id)
+    action = family.kernel(number).ACTION
+    if isinstance(action, int):
+        raise InvalidValue(f"{name}: {id} takes integers, not vectors. Name a controller or a trained agent.")
+    low, high = bounds(action)
+    try:
+        agent = Constant([float(component) for component in name.removeprefix(CONSTANT).split(",")])
+    except ValueError:
+        agent = Constant([])
+    if agent.action.shape != low.shape or not ((agent.action >= low) & (agent.action <= high)).all():
+        columns = ", ".join(f"{column.count} × {column.name}" for column in action)
+        raise InvalidValue(
+            f"The action of {id} must be {len(low)} numbers within {low[0]:g} … {high[0]:g} ({columns}), got {name!r}."
+        )
+    return agent
 
 
 def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:
@@ -168,10 +217,12 @@ def _algorithm(file: Path) -> str:
 def _check_spaces(model: Any, file: Path, id: str) -> None:
     family, number = parse_id(id)
     kernel = family.kernel(number)
-    columns = len(bounds(kernel.OBSERVATION)[0])
-    got = (model.observation_space.shape, getattr(model.action_space, "n", None))
-    if got != ((columns,), kernel.ACTION):
+    columns, taken = len(bounds(kernel.OBSERVATION)[0]), model.action_space
+    actions = kernel.ACTION if isinstance(kernel.ACTION, int) else len(bounds(kernel.ACTION)[0])
+    kind = Discrete if isinstance(kernel.ACTION, int) else Box
+    trained_on = model.observation_space.shape, getattr(taken, "n", taken.shape[0] if taken.shape else None)
+    if trained_on != ((columns,), actions) or not isinstance(taken, kind):
         raise InvalidValue(
-            f"{file} must be trained on {columns} observed numbers and {kernel.ACTION} actions for {id}, "
-            f"got {got[0]} and {got[1]}. Train it on {id}, or evaluate it where it was trained."
+            f"{file} must be trained on {columns} observed numbers and {actions} actions for {id}, "
+            f"got {trained_on[0]} and {trained_on[1]}. Train it on {id}, or evaluate it where it was trained."
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlops.agents_baseline.agents import decision
 from rlops.envs import parse_id
 from rlops.errors import InvalidValue, MissingExtra
 
@@ -29,13 +30,12 @@ def pictures(env: Env, agent: Agent, seed: int) -> Iterator[tuple[float, np.ndar
     Decisions that take no time share the picture of their minute; without a clock there is one a step.
     """
     obs, _ = env.reset(seed=seed)
-    clock = "now_min" if "now_min" in (env.state.dtype.names or ()) else "steps"
+    clock = next(name for name in ("now_min", "minute", "steps") if name in (env.state.dtype.names or ()))
     shown_at = float(env.state[clock][0])
     yield shown_at, env.render()
     ended = False
     while not ended:
-        action = agent.actions(env, obs[None], env.action_masks()[None])[0]
-        obs, _, terminated, truncated, _ = env.step(int(action))
+        obs, _, terminated, truncated, _ = env.step(decision(agent, env, obs))
         ended = terminated or truncated
         now = float(env.state[clock][0])
         if now > shown_at or ended:

@@ -127,3 +127,26 @@ def draw_figures(pen: Pen, figures: Sequence[Figure], left: float, right: float,
         pen.text(x, y + 29, figure.value, 20, colour)
         if figure.unit:
             pen.text(x + text_width(figure.value, 20) + 4, y + 29, figure.unit, 11, SOFT_INK)
+
+
+def apart(wanted: Sequence[float], gap: float, least: float, most: float) -> list[tuple[int, float]]:
+    """Return which label goes where within ``least`` … ``most``: ``gap`` apart, as near as may be to what is wanted.
+
+    >>> apart([5.0, 5.0, 0.0], 2.0, 0.0, 10.0)
+    [(2, 0.0), (0, 4.0), (1, 6.0)]
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    groups: list[tuple[float, int]] = []  # middle and number of labels that touch
+    for i in order:
+        middle, count = wanted[i], 1
+        while True:
+            half = 0.5 * gap * (count - 1)
+            middle = max(least + half, min(middle, most - half))
+            if not groups or groups[-1][0] + 0.5 * gap * (groups[-1][1] + count) <= middle:
+                break
+            before, many = groups.pop()
+            middle = (before * many + middle * count) / (many + count)
+            count += many
+        groups.append((middle, count))
+    places = [middle + gap * (k - 0.5 * (count - 1)) for middle, count in groups for k in range(count)]
+    return list(zip(order, places, strict=True))

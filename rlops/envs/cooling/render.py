@@ -43,6 +43,7 @@ from rlops.envs.drawing import (
     WIDTH,
     Colour,
     Pen,
+    apart,
     blank,
     draw_figures,
     finished,
@@ -73,8 +74,8 @@ _SCALE = (
     (40.0, 0.56, 0.170, 32.0),
     (50.0, 0.38, 0.130, 25.0),
 )
-"""Colours of temperatures [°C]: lightness, chroma and hue [°] of Oklab (Ottosson 2020). Lightest at 23 °C, darker either
-way: the two sides differ in hue from blue to orange, which no common colour blindness confuses."""
+"""Colours of temperatures [°C]: lightness, chroma and hue [°] of Oklab (Ottosson 2020). Lightest at 23 °C, darker
+either way: the two sides differ in hue from blue to orange, which no common colour blindness confuses."""
 _LEAST_C, _MOST_C, _PER_K = 0.0, 60.0, 10
 
 _CARD_RIGHT = 640
@@ -559,20 +560,6 @@ def _draw_last_hour(pen: Pen, shown: Scene) -> None:
         points = [(x1 - per_min * (len(line) - 1 - i), y_of(t_c)) for i, t_c in enumerate(line)]
         if len(points) > 1:
             pen.line(points, ZONE_COLOURS[z % len(ZONE_COLOURS)], 1.5)
-    for z, y in _apart([y_of(line[-1]) for line in past_c], 13.0, top + 6, bottom - 6):
+    for z, y in apart([y_of(line[-1]) for line in past_c], 13.0, top + 6, bottom - 6):
         pen.line([(x1, y_of(past_c[z][-1])), (x1 + 6, y)], ZONE_COLOURS[z % len(ZONE_COLOURS)])
         _draw_badge(pen, x1 + 11, y, z, 6)
-
-
-def _apart(wanted: list[float], gap: float, top: float, bottom: float) -> list[tuple[int, float]]:
-    """Return which label goes where, so that they are ``gap`` apart and near where they should be."""
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    placed: list[float] = []
-    for rank, i in enumerate(order):
-        least = placed[-1] + gap if placed else top
-        most = bottom - gap * (len(order) - 1 - rank)
-        placed.append(max(least, min(wanted[i], most)))
-    middle = [wanted[i] for i in order]
-    shift = sum(placed[k] - middle[k] for k in range(len(order))) / max(1, len(order))
-    shift = min(max(shift, placed[-1] - bottom), placed[0] - top)
-    return [(i, at - shift) for i, at in zip(order, placed, strict=True)]
