@@ -231,7 +231,7 @@ def _draw_inlets(axes: Any, day: CoolingDay) -> None:
     high = max(34.0, float(day.worst_c.max()) + 1.0)
     axes.axhspan(LIMITS_C[0], LIMITS_C[1], color=_WITHIN, linewidth=0, zorder=0)
     for limit, colour in zip(LIMITS_C, (_COLD, _WARM, _HOT), strict=True):
-        axes.axhline(limit, color=colour, linewidth=0.9)
+        axes.axhline(limit, color=colour, linewidth=0.9, alpha=0.5)
     _draw_zones(axes, day, day.worst_c, low, high)
     axes.set_ylim(low, high)
     axes.set_yticks([*LIMITS_C, *([40.0] if high > 41 else [])])

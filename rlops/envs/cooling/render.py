@@ -47,6 +47,7 @@ from rlops.envs.drawing import (
     blank,
     draw_figures,
     finished,
+    mixed,
     text_width,
 )
 
@@ -60,7 +61,7 @@ CONSUMER_COLOURS: tuple[Colour, ...] = (
     (222, 158, 62),  # power supply
     (238, 212, 160),  # lights
 )
-ZONE_COLOURS: tuple[Colour, ...] = ((0, 114, 178), (176, 90, 0), (0, 140, 105), (150, 80, 150))
+ZONE_COLOURS: tuple[Colour, ...] = ((0, 114, 178), (74, 80, 90), (0, 140, 105), (150, 80, 150))
 CONDITION_COLOURS: dict[int, Colour] = {
     WITHIN: INK, COLD: (24, 82, 150), WARM: (172, 100, 0), HOT: RED, RUNAWAY: RED,
 }  # fmt: skip
@@ -549,7 +550,7 @@ def _draw_last_hour(pen: Pen, shown: Scene) -> None:
     pen.box(x0, y_of(LIMITS_C[1]), x1, y_of(LIMITS_C[0]), (241, 243, 240))
     for t_c, colour in zip((*LIMITS_C, RUNAWAY_C), (COLD, WARM, HOT, RUNAWAY), strict=True):
         if t_c < high:
-            pen.line([(x0, y_of(t_c)), (x1, y_of(t_c))], CONDITION_COLOURS[colour])
+            pen.line([(x0, y_of(t_c)), (x1, y_of(t_c))], mixed(CONDITION_COLOURS[colour], 0.45))
             pen.text(x0 - 5, y_of(t_c), f"{t_c:g}", 10, CONDITION_COLOURS[colour], "rm")
     pen.line([(x0, bottom), (x1, bottom)], FAINT_INK)
     per_min = (x1 - x0) / (HISTORY_MIN - 1)

@@ -146,7 +146,7 @@ def scene(kernel: ModuleType, p: Any, s: Any, d: Any) -> Scene:
     power_kw = tuple((s["power_w"] / 1e3).tolist())
     energy_kwh = tuple((s["energy_j"] / J_PER_KWH).tolist())
     minute = int(s["minute"])
-    if minute == 0:
+    if math.isnan(_known(s)):
         power_kw = (math.nan,) * len(CONSUMERS)
     hall_share = float(getattr(kernel, "HALL_SHARE", 1.0))
     return Scene(
@@ -180,6 +180,11 @@ def _day(p: Any, s: Any, d: Any) -> str:
     return f"{weekday} {today.day} {_MONTHS[today.month - 1]}, day {min(days + 1, last)} of {last}"
 
 
+def _known(s: Any) -> float:
+    """Return a factor for what follows from the first substep: nan before it."""
+    return 1.0 if s["power_w"].any() else math.nan
+
+
 def _ending(s: Any) -> str:
     if s["terminated"]:
         return "ended by a runaway"
@@ -188,7 +193,7 @@ def _ending(s: Any) -> str:
 
 def _zone(s: Any, z: int) -> Zone:
     minute = int(s["minute"])
-    known = 1.0 if minute else math.nan
+    known = _known(s)
     seen = min(minute + 1, HISTORY_MIN)
     past = s["past_c"][z, (minute - np.arange(seen)[::-1]) % HISTORY_MIN]
     through, share = float(s["server_kg_per_s"][z]), float(s["share_hot"][z])
@@ -209,7 +214,7 @@ def _zone(s: Any, z: int) -> Zone:
 
 
 def _plant(kernel: Any, s: Any, hall_share: float) -> Plant:
-    known = 1.0 if s["minute"] else math.nan
+    known = _known(s)
     has_tower = "chilled_return_c" in s.dtype.names
     water = float(s["water_kg_per_s"].sum())
     chilled_c = float(s["chilled_c"])
