@@ -8,7 +8,7 @@ from typing import Any
 from rlops.errors import MissingExtra
 
 PAPER, INK, SOFT_INK, RULE = "#f5f5f2", "#202938", "#626a76", "#dfdfda"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": RULE,

@@ -103,7 +103,7 @@ def record_cooling_day(env: Any, policy: Agent, seed: int) -> CoolingDay:
     if "past_c" not in env.state.dtype.names:
         raise InvalidValue(f"A day of cooling needs an environment of DatacenterCooling, got {id_of(env)}.")
     obs, _ = env.reset(seed=seed)
-    samples: list[list[Any]] = []
+    samples: list[dict[str, Any]] = []
     spent_j = env.state["energy_j"][0].copy()
     total_usd, ended = 0.0, False
     while not ended:
@@ -111,30 +111,35 @@ def record_cooling_day(env: Any, policy: Agent, seed: int) -> CoolingDay:
         total_usd += reward
         ended = terminated or truncated
         now_j = env.state["energy_j"][0].copy()
-        samples.append([*_sampled(env), (now_j - spent_j) / J_PER_KWH, env.state["terms"][0].copy()])
+        terms_usd = env.state["terms"][0].copy()
+        samples.append({**_sampled(env), "energy_kwh": (now_j - spent_j) / J_PER_KWH, "terms_usd": terms_usd})
         spent_j = now_j
-    price = float(env.params["price_usd_per_kwh"][0])
-    columns = [np.array(column) for column in zip(*samples, strict=True)]
-    return CoolingDay(id_of(env), policy.name, seed, *columns, price, bool(terminated), total_usd, dict(info["kpis"]))
+    return CoolingDay(
+        id=id_of(env),
+        agent=policy.name,
+        seed=seed,
+        price_usd_per_kwh=float(env.params["price_usd_per_kwh"][0]),
+        terminated=bool(terminated),
+        total_usd=total_usd,
+        kpis=dict(info["kpis"]),
+        **{name: np.array([sample[name] for sample in samples]) for name in samples[0]},
+    )
 
 
-def _sampled(env: Any) -> list[Any]:
-    """Return what is looked at, in the order of the record."""
+def _sampled(env: Any) -> dict[str, Any]:
+    """Return what is looked at once a minute, by its name in the record."""
     shown = scene(env.kernel, env.params[0], env.state[0], env.data)
-    zones, plant = shown.zones, shown.plant
-    return [
-        shown.minute / 60.0,
-        [zone.worst_c for zone in zones],
-        [zone.utilisation for zone in zones],
-        [zone.fan for zone in zones],
-        [zone.valve for zone in zones],
-        plant.tower_fan,
-        shown.dry_bulb_c,
-        shown.wet_bulb_c,
-        plant.chilled_c,
-        plant.chilled_set_c,
-        plant.condenser_c,
-    ]
+    plant = shown.plant
+    return {
+        "hours": shown.minute / 60.0,
+        **{name: [getattr(zone, name) for zone in shown.zones] for name in ("worst_c", "utilisation", "fan", "valve")},
+        "tower_fan": plant.tower_fan,
+        "dry_bulb_c": shown.dry_bulb_c,
+        "wet_bulb_c": shown.wet_bulb_c,
+        "chilled_c": plant.chilled_c,
+        "chilled_set_c": plant.chilled_set_c,
+        "condenser_c": plant.condenser_c,
+    }
 
 
 # --- the picture ----------------------------------------------------------------------------------------

@@ -216,8 +216,9 @@ def _draw_scale(pen: Pen) -> None:
     pen.text(_LEFT, 588, "Air and water, °C", 11, SOFT_INK)
     left = _LEFT + 100
     per_k = (_RIGHT - left) / (high - low)
-    for x in range(2 * left, 2 * _RIGHT):
-        pen.box(0.5 * x, 579, 0.5 * x + 0.5, 589, temperature_colour(low + (0.5 * x - left) / per_k))
+    for half_px in range(2 * left, 2 * _RIGHT):
+        x = 0.5 * half_px
+        pen.box(x, 579, x + 0.5, 589, temperature_colour(low + (x - left) / per_k))
     for t_c in (5.0, *LIMITS_C, 40.0, 50.0):
         x = left + per_k * (t_c - low)
         is_limit = t_c in LIMITS_C
@@ -429,12 +430,12 @@ def _draw_plant(pen: Pen, shown: Scene) -> None:
         colour = RULE if math.isnan(t_c) else temperature_colour(t_c)
         _pipe(pen, [(_CHILLER[1], y), (_TOWER[0], y)], colour, condenser)
         _draw_towards(pen, 0.5 * (_CHILLER[1] + _TOWER[0]), y, 1 if y == _PIPES_HIGH else -1)
-    x = 0.5 * (_RETURN_X + _CHILLER[0]) + 4
-    _draw_loop(pen, x, "chilled water", plant.chilled_return_c, plant.chilled_c, chilled, plant.chilled_pump_kw)
-    pen.text(x, _PIPES_LOW + 33, f"set {number(plant.chilled_set_c, 1)} °C", 10, SOFT_INK, "ms")
-    x = 0.5 * (_CHILLER[1] + _TOWER[0])
+    middle = 0.5 * (_RETURN_X + _CHILLER[0]) + 4
+    _draw_loop(pen, middle, "chilled water", plant.chilled_return_c, plant.chilled_c, chilled, plant.chilled_pump_kw)
+    pen.text(middle, _PIPES_LOW + 33, f"set {number(plant.chilled_set_c, 1)} °C", 10, SOFT_INK, "ms")
+    middle = 0.5 * (_CHILLER[1] + _TOWER[0])
     warm, cool = plant.condenser_return_c, plant.condenser_c
-    _draw_loop(pen, x, "condenser water", warm, cool, condenser, plant.condenser_pump_kw)
+    _draw_loop(pen, middle, "condenser water", warm, cool, condenser, plant.condenser_pump_kw)
     _draw_chiller(pen, plant)
     _draw_tower(pen, plant)
     _draw_outdoors(pen, shown)
