@@ -206,6 +206,19 @@ def test_a_constant_action_that_does_not_fit_is_refused(action):
         load_agent(f"constant:{action}", "rlops/DatacenterCooling-v0")
 
 
+def test_a_trained_agent_of_vectors_acts_in_the_hall_it_was_trained_in_alone(tmp_path):
+    PPO = pytest.importorskip("stable_baselines3").PPO
+    id = "rlops/DatacenterCooling-v0"
+    env = Env(*parse_id(id), params={"horizon_min": 30})
+    PPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu").save(tmp_path / "model.zip")
+    agent = load_agent(tmp_path / "model.zip", id)
+    action = agent.actions(env, np.zeros((3, 10), np.float32), np.zeros((3, 0), np.bool_))
+    assert (action.shape, action.dtype) == ((3, 2), np.float32)
+    assert record_day(env, agent, seed=0).kpis["kwh_total"] > 0
+    with pytest.raises(InvalidValue, match=r"43 observed numbers and 10 actions .* got \(10,\) and 2"):
+        load_agent(tmp_path / "model.zip", COOLING)
+
+
 def test_a_constant_action_of_integers_is_refused():
     with pytest.raises(InvalidValue, match="takes integers"):
         load_agent("constant:0", V1)
