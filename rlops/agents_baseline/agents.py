@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import yaml
+from gymnasium.spaces import Discrete
 
 from rlops.envs import parse_id
-from rlops.envs.contract import width
+from rlops.envs.contract import bounds, width
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
 
 ALGORITHMS = ("maskable_ppo", "ppo", "dqn", "sac")
 MODEL_FILE = "model.zip"
 CONFIG_FILE = "config.yaml"
+CONSTANT = "constant:"
+"""Begins the name of an agent that holds the action that follows: ``constant:0.25,0.4``."""
 
 
 class Agent(Protocol):
-    """Decides for all rows of a vector environment at once.
+    """Decides for all rows of an environment at once.
 
     What it returns for a row may depend on that row alone, so an episode does not depend on its neighbours.
     """
@@ -40,6 +43,30 @@ class Agent(Protocol):
             masks: Legal actions, ``(n, m)`` bool; ``(n, 0)`` where there are no masks.
         """
         ...
+
+
+def decision(agent: Agent, env: Any, obs: np.ndarray) -> Any:
+    """Return what an agent does in a single environment that shows ``obs``: an integer, or a vector ``(k,)``."""
+    chosen = agent.actions(env, obs[None], env.action_masks()[None])[0]
+    return int(chosen) if isinstance(env.action_space, Discrete) else np.asarray(chosen, np.float32)
+
+
+def id_of(env: Any) -> str:
+    """Return the id of an environment of this package."""
+    return f"rlops/{env.family.name}-v{env.version}"
+
+
+class Constant:
+    """Wants the same of all actuators for ever: what anything that decides has to beat."""
+
+    def __init__(self, action: Sequence[float]):
+        """Hold the components of an ``action`` ``(k,)``."""
+        self.action = np.asarray(action, np.float32)
+        self.name = CONSTANT + ",".join(f"{component:g}" for component in self.action)
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return the action for every row, ``(n, k)`` float32."""
+        return np.tile(self.action, (len(obs), 1))
 
 
 @contextmanager
@@ -81,16 +108,20 @@ def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) ->
     A model file holds pickled objects: load only files that you trust.
 
     Args:
-        name_or_path: For example ``"cheapest_insertion"``, ``"runs/agent"`` or ``"runs/agent/model.zip"``.
+        name_or_path: For example ``"cheapest_insertion"``, ``"runs/agent"``, ``"runs/agent/model.zip"``, or
+            ``"constant:0.25,0.4"`` for an environment whose actions are vectors.
         id: Environment that it is to act in.
         deterministic: Whether a trained agent takes its best action instead of a drawn one.
 
     Raises:
         UnknownName: If it is neither a controller nor an existing path.
         InvalidFile: If the file is no model of a known algorithm.
-        InvalidValue: If the model was trained for other observations or actions than those of ``id``.
+        InvalidValue: If the model was trained for other observations or actions than those of ``id``, or a constant
+            action is none of its.
     """
     parse_id(id)
+    if str(name_or_path).startswith(CONSTANT):
+        return _constant(str(name_or_path), id)
     path = Path(name_or_path)
     if path.exists() and path.name != str(name_or_path):
         return _trained(path, id, deterministic)
@@ -102,6 +133,24 @@ def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) ->
     if path.exists():
         return _trained(path, id, deterministic)
     raise UnknownName("agent", str(name_or_path), [*CONTROLLERS, "(or the path of a trained agent)"])
+
+
+def _constant(name: str, id: str) -> Constant:
+    family, number = parse_id(id)
+    action = family.kernel(number).ACTION
+    if isinstance(action, int):
+        raise InvalidValue(f"{name}: {id} takes integers, not vectors. Name a controller or a trained agent.")
+    low, high = bounds(action)
+    try:
+        agent = Constant([float(component) for component in name.removeprefix(CONSTANT).split(",")])
+    except ValueError:
+        agent = Constant([])
+    if agent.action.shape != low.shape or not ((agent.action >= low) & (agent.action <= high)).all():
+        columns = ", ".join(f"{column.count} × {column.name}" for column in action)
+        raise InvalidValue(
+            f"The action of {id} must be {len(low)} numbers within {low[0]:g} … {high[0]:g} ({columns}), got {name!r}."
+        )
+    return agent
 
 
 def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:

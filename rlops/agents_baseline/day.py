@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlops.agents_baseline.agents import decision, id_of
+from rlops.agents_baseline.charts import INK, RULE, SOFT_INK, save, styled
+from rlops.agents_baseline.cooling_day import CoolingDay, record_cooling_day
 from rlops.envs.dispatch import city
 from rlops.envs.dispatch.scene import MODE_NAMES, OFF_SHIFT, WAITING, lateness_min, vehicles
-from rlops.errors import InvalidValue, MissingExtra
+from rlops.errors import InvalidValue
 
 if TYPE_CHECKING:
     from rlops.agents_baseline.agents import Agent
@@ -80,45 +83,40 @@ class Day:
         Raises:
             MissingExtra: If Matplotlib is not installed.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".unfinished-{path.name}")
-        _figure(self).savefig(unfinished, facecolor=_PAPER)
-        unfinished.replace(path)
-        return path
+        return save(_figure(self), path)
 
 
-def record_day(env: Any, policy: Agent, seed: int) -> Day:
-    """Play one episode and record it, the vehicles once a minute.
+def record_day(env: Any, policy: Agent, seed: int) -> Day | CoolingDay:
+    """Play one episode and record it minute by minute.
 
     Args:
-        env: A single environment of Dispatch v1 or v2.
-        policy: Who dispatches.
+        env: A single environment of Dispatch v1 or v2, or of data-centre cooling.
+        policy: Who decides.
         seed: Of the episode.
 
+    Returns:
+        What happened; its ``picture`` draws it.
+
     Raises:
-        InvalidValue: If the environment's vehicles do not drive and serve bookings.
+        InvalidValue: If there is no such record of the environment, as of vehicles that do not drive.
     """
     env = env.unwrapped
+    if "past_c" in env.state.dtype.names:
+        return record_cooling_day(env, policy, seed)
     if "next_booking" not in env.state.dtype.names:
         raise InvalidValue(
-            f"A day needs vehicles that drive: rlops/Dispatch-v1 or v2, got {_id(env)}. Make one of these."
+            f"A day needs vehicles that drive: rlops/Dispatch-v1 or v2, got {id_of(env)}. Make one of these."
         )
     obs, _ = env.reset(seed=seed)
     samples = [_sampled(env)]
     total_usd, ended = 0.0, False
     while not ended:
-        action = policy.actions(env, obs[None], env.action_masks()[None])[0]
-        obs, reward, terminated, truncated, info = env.step(int(action))
+        obs, reward, terminated, truncated, info = env.step(decision(policy, env, obs))
         total_usd += reward
         ended = terminated or truncated
         if env.state["now_min"][0] > samples[-1][0]:
             samples.append(_sampled(env))
     return _day(env, policy.name, seed, samples, total_usd, info["kpis"])
-
-
-def _id(env: Any) -> str:
-    return f"rlops/{env.family.name}-v{env.version}"
 
 
 def _sampled(env: Any) -> tuple[float, list[tuple[float, float, int, int]]]:
@@ -134,7 +132,7 @@ def _day(env: Any, agent: str, seed: int, samples: list[Any], total_usd: float, 
     gone_min = np.minimum(np.minimum(bookings["expires_min"], bookings["cancel_min"]), end_min)
     fleet = np.array([sample[1] for sample in samples])
     return Day(
-        id=_id(env),
+        id=id_of(env),
         agent=agent,
         seed=seed,
         half_width_km=float(env.params["area_half_width_km"][0]),
@@ -155,33 +153,16 @@ def _day(env: Any, agent: str, seed: int, samples: list[Any], total_usd: float, 
 
 # --- the picture ----------------------------------------------------------------------------------------
 
-_PAPER, _INK, _SOFT_INK, _RULE = "#f5f5f2", "#202938", "#626a76", "#dfdfda"
 _SERVED, _LATE, _MISSED, _WITHDRAWN = "#185296", "#e6961e", "#cc2936", "#9ca2ab"
 
 
 def _figure(day: Day) -> Any:
-    try:
-        from matplotlib import rc_context
+    with styled():
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtra("The picture of a day", "render") from None
 
-    with rc_context(
-        {
-            "font.size": 9.5,
-            "text.color": _INK,
-            "axes.edgecolor": _RULE,
-            "axes.facecolor": _PAPER,
-            "axes.labelcolor": _SOFT_INK,
-            "xtick.color": _SOFT_INK,
-            "ytick.color": _SOFT_INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-        }
-    ):
         figure = Figure(figsize=(15, 8), dpi=110)
         figure.text(0.047, 0.945, f"A day of {day.id}", fontsize=17)
-        figure.text(0.047, 0.912, _summary(day), color=_SOFT_INK, fontsize=10.5)
+        figure.text(0.047, 0.912, _summary(day), color=SOFT_INK, fontsize=10.5)
         _draw_trips(figure.add_axes((0.05, 0.105, 0.405, 0.7594)), day)
         fleet = figure.add_axes((0.52, 0.475, 0.465, 0.35))
         course = figure.add_axes((0.52, 0.105, 0.465, 0.27))
@@ -211,7 +192,7 @@ def _draw_trips(axes: Any, day: Day) -> None:
     from matplotlib.patches import Rectangle
 
     half = day.half_width_km
-    axes.add_patch(Rectangle((-half, -half), 2 * half, 2 * half, facecolor="white", edgecolor=_RULE, zorder=0))
+    axes.add_patch(Rectangle((-half, -half), 2 * half, 2 * half, facecolor="white", edgecolor=RULE, zorder=0))
     on_time = day.served() & ~day.late()
     groups = (
         ("withdrawn", day.withdrawn(), _WITHDRAWN, 0.5, 0.8),
@@ -239,7 +220,7 @@ def _draw_trips(axes: Any, day: Day) -> None:
             zorder=order + 4,
         )
     axes.set(xlim=(-1.03 * half, 1.03 * half), ylim=(-1.03 * half, 1.03 * half), aspect="equal")
-    axes.set_title("Trips: from the rings to the squares", loc="left", fontsize=10.5, color=_INK)
+    axes.set_title("Trips: from the rings to the squares", loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel("km east of the centre")
     axes.set_ylabel("km north")
     for side in ("left", "bottom"):
@@ -265,7 +246,7 @@ def _draw_fleet(axes: Any, day: Day) -> None:
                 runs, (v - 0.5 * height, height), color=colour, linewidth=0, label=name if v == 0 else None
             )
     axes.set(ylim=(count - 0.4, -0.6), yticks=range(count), ylabel="vehicle")
-    axes.set_title("Vehicles by hour of the day", loc="left", fontsize=10.5, color=_INK, pad=24)
+    axes.set_title("Vehicles by hour of the day", loc="left", fontsize=10.5, color=INK, pad=24)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.legend(
@@ -309,8 +290,8 @@ def _draw_course(axes: Any, day: Day) -> None:
         axes.annotate(f" {count} {name}", (end_min, at), color=colour, va="center", annotation_clip=False)
         floor = at + 0.09 * top
     axes.set(ylim=(0, 1.06 * top))
-    axes.set_title("Bookings so far, by hour of the day", loc="left", fontsize=10.5, color=_INK)
-    axes.grid(axis="y", color=_RULE, linewidth=0.6)
+    axes.set_title("Bookings so far, by hour of the day", loc="left", fontsize=10.5, color=INK)
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 

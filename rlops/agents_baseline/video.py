@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlops.agents_baseline.agents import decision
 from rlops.envs import parse_id
 from rlops.errors import InvalidValue, MissingExtra
 
@@ -29,13 +30,12 @@ def pictures(env: Env, agent: Agent, seed: int) -> Iterator[tuple[float, np.ndar
     Decisions that take no time share the picture of their minute; without a clock there is one a step.
     """
     obs, _ = env.reset(seed=seed)
-    clock = "now_min" if "now_min" in (env.state.dtype.names or ()) else "steps"
+    clock = next(name for name in ("now_min", "minute", "steps") if name in (env.state.dtype.names or ()))
     shown_at = float(env.state[clock][0])
     yield shown_at, env.render()
     ended = False
     while not ended:
-        action = agent.actions(env, obs[None], env.action_masks()[None])[0]
-        obs, _, terminated, truncated, _ = env.step(int(action))
+        obs, _, terminated, truncated, _ = env.step(decision(agent, env, obs))
         ended = terminated or truncated
         now = float(env.state[clock][0])
         if now > shown_at or ended:
@@ -49,10 +49,10 @@ def write_video(
     agent: Agent,
     seed: int,
     *,
-    demand: Any = None,
     params: Mapping[str, Any] | None = None,
     fps: int | None = None,
     progress: Callable[[float], None] | None = None,
+    **options: Any,
 ) -> int:
     """Play one episode and write it as an MP4 film; return how many pictures it has.
 
@@ -63,10 +63,11 @@ def write_video(
         id: Environment that can be rendered.
         agent: Who decides.
         seed: Of the episode.
-        demand: The user's bookings, as for ``gymnasium.make``.
         params: Parameters that differ from the nominal ones.
         fps: Pictures per second; without it the version's own rate, for a day of minutes 20.
         progress: Called with the minutes that have passed.
+        options: The environment's own options, for example ``demand=`` or ``traces=``, as for ``gymnasium.make``; one
+            that is None is left out.
 
     Raises:
         InvalidValue: If the file has another suffix, or ``fps`` is not positive.
@@ -79,7 +80,7 @@ def write_video(
         raise InvalidValue(f"fps must be at least 1, got {fps}.")
     encoder = _encoder()
     path.parent.mkdir(parents=True, exist_ok=True)
-    env = _opened(id, demand, params)
+    env = _opened(id, params, options)
     unfinished = path.with_name(f".unfinished-{path.name}")
     count = 0
     film = None
@@ -148,8 +149,8 @@ def _encoder() -> Any:
     return imageio_ffmpeg
 
 
-def _opened(id: str, demand: Any, params: Mapping[str, Any] | None) -> Env:
+def _opened(id: str, params: Mapping[str, Any] | None, options: Mapping[str, Any]) -> Env:
     from rlops.envs.faces import Env
 
-    options = {} if demand is None else {"demand": demand}
-    return Env(*parse_id(id), render_mode="rgb_array", params=params, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    return Env(*parse_id(id), render_mode="rgb_array", params=params, **given)

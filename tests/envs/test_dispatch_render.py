@@ -162,6 +162,7 @@ def test_a_state_that_is_no_dispatch_is_refused():
 
 def test_without_pillow_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "rlops.envs.drawing")
     monkeypatch.delitem(sys.modules, "rlops.envs.dispatch.render")
     with pytest.raises(MissingExtra, match=r"rlops\[render\]"):
         importlib.import_module("rlops.envs.dispatch.render")

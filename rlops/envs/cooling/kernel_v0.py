@@ -55,6 +55,8 @@ from rlops.envs.cooling.traces import data_from as data_from
 
 PARAMETERS = V0_PARAMETERS
 DATA_OPTION = "traces"
+RENDER = "rlops.envs.cooling.render"
+RENDER_FPS = 20
 STEP_MINUTES = 1.0
 PARALLEL_ROWS = 64
 DERIVED = {"read_c": "observation", "return_usd": "reward", "zone_usd": "reward"}

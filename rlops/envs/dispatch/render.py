@@ -1,7 +1,6 @@
 """Pictures of Dispatch: a map with vehicles, plans and waiting riders, the clock, key figures and the fleet.
 
-Everything is drawn at twice its size and averaged down, so that edges are smooth; sizes below are in pixels
-of the finished picture. The same state always makes the same picture.
+Sizes are in pixels. The same state always makes the same picture.
 """
 
 from __future__ import annotations
@@ -31,29 +30,33 @@ from rlops.envs.dispatch.scene import (
     WAITING,
     WITH_RIDERS,
     Booking,
-    Figure,
     Scene,
     Stop,
     Vehicle,
     scene,
 )
-from rlops.errors import MissingExtra
+from rlops.envs.drawing import (
+    AMBER,
+    CARD,
+    FAINT_INK,
+    GRID,
+    HEIGHT,
+    INK,
+    MARGIN,
+    PAPER,
+    RED,
+    RULE,
+    SOFT_INK,
+    WIDTH,
+    Colour,
+    Pen,
+    blank,
+    draw_figures,
+    finished,
+    mixed,
+)
 
-try:
-    from PIL import Image, ImageDraw, ImageFont
-except ImportError:
-    raise MissingExtra("Rendering", "render") from None
-
-Colour = tuple[int, int, int]
-
-WIDTH, HEIGHT = 960, 640
-"""[px] Size of a picture; multiples of 16, as video encoders like them."""
-_FINER = 2  # drawn so many times larger
-
-PAPER, CARD, GRID, RULE = (245, 245, 242), (255, 255, 255), (240, 240, 236), (223, 223, 218)
-INK, SOFT_INK, FAINT_INK = (32, 41, 56), (98, 106, 118), (156, 162, 171)
 HOT = (252, 244, 230)
-AMBER, RED = (230, 150, 30), (204, 41, 54)
 MODE_COLOURS: tuple[Colour, ...] = (
     (134, 144, 158),  # waiting
     (86, 154, 214),  # to pickup
@@ -66,12 +69,11 @@ MODE_COLOURS: tuple[Colour, ...] = (
 LATE_COLOUR: Colour = RED
 """Marks a booking whose window is over, or will be when the vehicle is expected."""
 
-_MARGIN = 24
-_MAP = HEIGHT - 2 * _MARGIN  # side of the map
+_MAP = HEIGHT - 2 * MARGIN  # side of the map
 _MAP_SHARE = 0.94  # of the side is service area
-_LEFT, _RIGHT = _MARGIN + _MAP + _MARGIN, WIDTH - _MARGIN  # of the panel beside it
+_LEFT, _RIGHT = MARGIN + _MAP + MARGIN, WIDTH - MARGIN  # of the panel beside it
 _SPEED_TOP, _SPEED_BOTTOM = 96, 140
-_FIGURES_TOP, _FIGURE_HEIGHT = 178, 42
+_FIGURES_TOP = 178
 _FLEET_TOP, _FLEET_BOTTOM = 330, 560
 _LEGEND_TOP = 578
 _TRACK_MIN = 60.0
@@ -99,84 +101,14 @@ def picture(shown: Scene) -> np.ndarray:
     image = _background(
         shown.title, shown.half_width_km, shown.unit, shown.hot_spots, shown.hot_spot_km, shown.marks
     ).copy()
-    pen = _Pen(image)
+    pen = Pen(image)
     _draw_map(pen, shown)
-    pen.text(_LEFT - 1, _MARGIN + 28, shown.clock, 36, INK)
+    pen.text(_LEFT - 1, MARGIN + 28, shown.clock, 36, INK)
     if shown.expected_kmh:
         _draw_speed(pen, shown)
-    for i, figure in enumerate(shown.figures):
-        _draw_figure(pen, figure, i)
+    draw_figures(pen, shown.figures, _LEFT, _RIGHT, _FIGURES_TOP)
     _draw_fleet(pen, shown)
-    return np.array(image.reduce(_FINER))
-
-
-class _Pen:
-    """Draws in pixels of the finished picture."""
-
-    def __init__(self, image: Image.Image):
-        self._draw = ImageDraw.Draw(image)
-
-    def text(self, x: float, y: float, text: str, size: float, colour: Colour, anchor: str = "ls") -> None:
-        """Write ``text``; ``anchor`` says what of it is at (x, y): l, m, r and baseline s, middle m."""
-        glyphs, left, top = _glyphs(text, size, anchor)
-        self._draw.bitmap((round(_FINER * x) + left, round(_FINER * y) + top), glyphs, colour)
-
-    def line(self, points: list[tuple[float, float]], colour: Colour, width: float = 1.0) -> None:
-        """Draw a line through ``points``."""
-        joint = "curve" if len(points) > 2 else None
-        xy = [(_FINER * x, _FINER * y) for x, y in points]
-        self._draw.line(xy, colour, round(_FINER * width), joint)
-
-    def disc(
-        self,
-        x: float,
-        y: float,
-        r: float,
-        colour: Colour | None,
-        rim: Colour | None = None,
-        width: float = 1.0,
-    ) -> None:
-        """Draw a disc, filled if it has a colour, with a rim if that has one."""
-        x, y, r = _FINER * x, _FINER * y, _FINER * r
-        self._draw.ellipse((x - r, y - r, x + r, y + r), colour, rim, round(_FINER * width))
-
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: Colour | None, radius: float = 0.0) -> None:
-        """Draw a filled rectangle."""
-        xy = (_FINER * x0, _FINER * y0, max(_FINER * x0, _FINER * x1 - 1), max(_FINER * y0, _FINER * y1 - 1))
-        if radius > 0:
-            self._draw.rounded_rectangle(xy, _FINER * radius, colour)
-        else:
-            self._draw.rectangle(xy, colour)
-
-    def frame(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, radius: float = 0.0) -> None:
-        """Draw the outline of a rectangle."""
-        xy = (_FINER * x0, _FINER * y0, _FINER * x1 - 1, _FINER * y1 - 1)
-        self._draw.rounded_rectangle(xy, _FINER * radius, None, colour, _FINER)
-
-    def polygon(self, points: list[tuple[float, float]], colour: Colour) -> None:
-        """Draw a filled polygon."""
-        self._draw.polygon([(_FINER * x, _FINER * y) for x, y in points], colour)
-
-
-@lru_cache(maxsize=32)
-def _font(size: float) -> Any:
-    return ImageFont.load_default(_FINER * size)
-
-
-@lru_cache(maxsize=1024)
-def _glyphs(text: str, size: float, anchor: str) -> tuple[Image.Image, int, int]:
-    """Return a text as a mask, and where its corner is from the anchor; most texts come again and again."""
-    left, top, right, bottom = _font(size).getbbox(text, anchor=anchor)
-    left, top = math.floor(left), math.floor(top)
-    mask = Image.new("L", (max(1, math.ceil(right) - left), max(1, math.ceil(bottom) - top)))
-    ImageDraw.Draw(mask).text((-left, -top), text, 255, _font(size), anchor)
-    return mask, left, top
-
-
-def _mixed(colour: Colour, share: float, ground: Colour = CARD) -> Colour:
-    """Return ``share`` of a colour on a ground."""
-    r, g, b = (round(share * c + (1.0 - share) * under) for c, under in zip(colour, ground, strict=True))
-    return r, g, b
+    return finished(image)
 
 
 # --- the map --------------------------------------------------------------------------------------------
@@ -186,7 +118,7 @@ def map_xy(half_width_km: float, x_km: float, y_km: float) -> tuple[float, float
     """Return where a point is in the picture [px]; points outside the map are moved to its edge."""
     px_per_km = 0.5 * _MAP_SHARE * _MAP / half_width_km
     limit = 0.5 * _MAP - 8.0
-    middle = _MARGIN + 0.5 * _MAP
+    middle = MARGIN + 0.5 * _MAP
     x, y = (min(max(px_per_km * km, -limit), limit) for km in (x_km, y_km))
     return middle + x, middle - y
 
@@ -199,45 +131,45 @@ def _background(
     hot_spots: tuple[tuple[float, float], ...],
     hot_spot_km: float,
     marks: tuple[tuple[int, str], ...],
-) -> Image.Image:
+) -> Any:
     """Return what stays the same all day: the empty map, headings and legend."""
-    image = Image.new("RGB", (_FINER * WIDTH, _FINER * HEIGHT), PAPER)
-    pen = _Pen(image)
-    pen.box(_MARGIN, _MARGIN, _MARGIN + _MAP, _MARGIN + _MAP, CARD, 6)
+    image = blank()
+    pen = Pen(image)
+    pen.box(MARGIN, MARGIN, MARGIN + _MAP, MARGIN + _MAP, CARD, 6)
     px_per_km = 0.5 * _MAP_SHARE * _MAP / half_width_km
     for x_km, y_km in hot_spots:
         x, y = map_xy(half_width_km, x_km, y_km)
         for share in (0.45, 0.7, 1.0):
-            pen.disc(x, y, hot_spot_km * px_per_km * (1.45 - 0.45 * share), _mixed(HOT, share))
+            pen.disc(x, y, hot_spot_km * px_per_km * (1.45 - 0.45 * share), mixed(HOT, share))
     _draw_grid(pen, half_width_km, unit)
-    pen.frame(_MARGIN, _MARGIN, _MARGIN + _MAP, _MARGIN + _MAP, RULE, 6)
-    pen.text(_RIGHT, _MARGIN + 28, title, 12, SOFT_INK, "rs")
+    pen.frame(MARGIN, MARGIN, MARGIN + _MAP, MARGIN + _MAP, RULE, 6)
+    pen.text(_RIGHT, MARGIN + 28, title, 12, SOFT_INK, "rs")
     _draw_legend(pen, marks, bool(hot_spots))
     return image
 
 
-def _draw_grid(pen: _Pen, half_width_km: float, unit: str) -> None:
+def _draw_grid(pen: Pen, half_width_km: float, unit: str) -> None:
     step_km = next(step for step in (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 1e9) if half_width_km / step < 6)
     n = int(half_width_km // step_km)
-    low, high = _MARGIN + 1, _MARGIN + _MAP - 1
+    low, high = MARGIN + 1, MARGIN + _MAP - 1
     for i in range(-n, n + 1):
         x, y = map_xy(half_width_km, i * step_km, i * step_km)
         colour = RULE if i == 0 else GRID
         pen.line([(x, low), (x, high)], colour)
         pen.line([(low, y), (high, y)], colour)
-    x0, y = _MARGIN + 16, _MARGIN + _MAP - 18
+    x0, y = MARGIN + 16, MARGIN + _MAP - 18
     length = 0.5 * _MAP_SHARE * _MAP / half_width_km * step_km
     pen.box(x0 - 6, y - 18, x0 + length + 8, y + 8, CARD, 3)
     pen.line([(x0, y - 3), (x0, y), (x0 + length, y), (x0 + length, y - 3)], SOFT_INK)
     pen.text(x0 + 0.5 * length, y - 5, f"{step_km:g} {unit}".strip(), 10, SOFT_INK, "ms")
-    x, y = _MARGIN + _MAP - 20, _MARGIN + 34
+    x, y = MARGIN + _MAP - 20, MARGIN + 34
     pen.box(x - 9, y - 20, x + 9, y + 8, CARD, 3)
     pen.line([(x, y - 4), (x, y - 17)], SOFT_INK)
     pen.polygon([(x, y - 19), (x - 3, y - 13), (x + 3, y - 13)], SOFT_INK)
     pen.text(x, y + 7, "N", 10, SOFT_INK, "ms")
 
 
-def _draw_map(pen: _Pen, shown: Scene) -> None:
+def _draw_map(pen: Pen, shown: Scene) -> None:
     half = shown.half_width_km
     for booking in shown.bookings:
         if booking.condition in (EARLY, DUE, LATE):
@@ -253,16 +185,16 @@ def _draw_map(pen: _Pen, shown: Scene) -> None:
             _draw_vehicle(pen, x, y, vehicle, str(number))
 
 
-def _draw_wish(pen: _Pen, half_width_km: float, booking: Booking) -> None:
+def _draw_wish(pen: Pen, half_width_km: float, booking: Booking) -> None:
     """Draw where a waiting rider wants to go."""
     x0, y0 = map_xy(half_width_km, booking.x_km, booking.y_km)
     x1, y1 = map_xy(half_width_km, booking.to_x_km, booking.to_y_km)
-    colour = _mixed(RED if booking.condition == LATE else AMBER, 0.45)
+    colour = mixed(RED if booking.condition == LATE else AMBER, 0.45)
     pen.line([(x0, y0), (x1, y1)], colour)
     _draw_stop(pen, x1, y1, DROPOFF, colour)
 
 
-def _draw_plan(pen: _Pen, half_width_km: float, vehicle: Vehicle) -> None:
+def _draw_plan(pen: Pen, half_width_km: float, vehicle: Vehicle) -> None:
     """Draw a plan, from leg to leg paler, so that its direction shows."""
     if not vehicle.plan:
         return
@@ -272,12 +204,12 @@ def _draw_plan(pen: _Pen, half_width_km: float, vehicle: Vehicle) -> None:
     shares = [max(0.3, 0.85 - 0.12 * leg) for leg in range(len(places))]
     for leg in reversed(range(len(places))):
         start = places[leg - 1] if leg else here
-        pen.line([start, places[leg]], _mixed(colour, shares[leg]), 2.0 if leg == 0 else 1.5)
+        pen.line([start, places[leg]], mixed(colour, shares[leg]), 2.0 if leg == 0 else 1.5)
     for (x, y), stop, share in zip(places, vehicle.plan, shares, strict=True):
-        _draw_stop(pen, x, y, stop.kind, RED if stop.late else _mixed(colour, 0.15 + share))
+        _draw_stop(pen, x, y, stop.kind, RED if stop.late else mixed(colour, 0.15 + share))
 
 
-def _draw_stop(pen: _Pen, x: float, y: float, kind: int, colour: Colour, r: float = 4.0) -> None:
+def _draw_stop(pen: Pen, x: float, y: float, kind: int, colour: Colour, r: float = 4.0) -> None:
     """Draw a pickup as a ring, a drop-off as a square, a place as a cross."""
     if kind == PICKUP:
         pen.disc(x, y, r + 0.5, CARD, colour, 1.75)
@@ -288,7 +220,7 @@ def _draw_stop(pen: _Pen, x: float, y: float, kind: int, colour: Colour, r: floa
         pen.line([(x, y - r), (x, y + r)], colour, 1.5)
 
 
-def _draw_booking(pen: _Pen, x: float, y: float, booking: Booking, half_width_km: float = math.nan) -> None:
+def _draw_booking(pen: Pen, x: float, y: float, booking: Booking, half_width_km: float = math.nan) -> None:
     """Draw a booking that waits, is late, was missed or was served."""
     if booking.condition == SERVED:
         if not math.isnan(half_width_km):
@@ -298,15 +230,15 @@ def _draw_booking(pen: _Pen, x: float, y: float, booking: Booking, half_width_km
         pen.line([(x - 4, y - 4), (x + 4, y + 4)], RED, 2)
         pen.line([(x - 4, y + 4), (x + 4, y - 4)], RED, 2)
     elif booking.condition == LATE:
-        pen.disc(x, y, 9, _mixed(RED, 0.22))
+        pen.disc(x, y, 9, mixed(RED, 0.22))
         pen.disc(x, y, 5, RED, CARD)
     elif booking.condition == DUE:
         pen.disc(x, y, 5.5, AMBER, CARD)
     else:
-        pen.disc(x, y, 5, _mixed(AMBER, 0.25), AMBER, 1.25)
+        pen.disc(x, y, 5, mixed(AMBER, 0.25), AMBER, 1.25)
 
 
-def _draw_vehicle(pen: _Pen, x: float, y: float, vehicle: Vehicle, number: str) -> None:
+def _draw_vehicle(pen: Pen, x: float, y: float, vehicle: Vehicle, number: str) -> None:
     colour = MODE_COLOURS[vehicle.mode]
     riders = vehicle.ambulatory + vehicle.wheelchair
     if riders:
@@ -321,7 +253,7 @@ def _draw_vehicle(pen: _Pen, x: float, y: float, vehicle: Vehicle, number: str) 
 
 
 def _draw_riders(
-    pen: _Pen, x: float, y: float, pitch: float, vehicle: Vehicle, places: tuple[int, int], colour: Colour
+    pen: Pen, x: float, y: float, pitch: float, vehicle: Vehicle, places: tuple[int, int], colour: Colour
 ) -> None:
     """Draw a dot for every rider on board, a square for one in a wheelchair; free places are pale."""
     pale = (218, 220, 224)
@@ -337,7 +269,7 @@ def _draw_riders(
 # --- the panel ------------------------------------------------------------------------------------------
 
 
-def _draw_speed(pen: _Pen, shown: Scene) -> None:
+def _draw_speed(pen: Pen, shown: Scene) -> None:
     """Draw the expected speed of the day as an area, what it truly was as a line, and now."""
     top, bottom = _SPEED_TOP, _SPEED_BOTTOM
     now_quarter = min(int(shown.now_min / shown.quarter_min), len(shown.expected_kmh) - 1)
@@ -371,17 +303,7 @@ def _draw_speed(pen: _Pen, shown: Scene) -> None:
         pen.text(x, bottom + 13, f"{hour:02d}", 9.5, FAINT_INK, at_end)
 
 
-def _draw_figure(pen: _Pen, figure: Figure, i: int) -> None:
-    x = _LEFT + (_RIGHT - _LEFT + 12) / 3 * (i % 3)
-    y = _FIGURES_TOP + _FIGURE_HEIGHT * (i // 3)
-    pen.text(x, y + 8, figure.label, 11, SOFT_INK)
-    colour = RED if figure.bad and figure.value != "0" else INK
-    pen.text(x, y + 29, figure.value, 20, colour)
-    if figure.unit:
-        pen.text(x + _font(20).getlength(figure.value) / _FINER + 4, y + 29, figure.unit, 11, SOFT_INK)
-
-
-def _draw_fleet(pen: _Pen, shown: Scene) -> None:
+def _draw_fleet(pen: Pen, shown: Scene) -> None:
     """Draw a line for every vehicle: what it does, who is on board, what it will do within an hour."""
     y = _FLEET_TOP
     pen.line([(_LEFT, y - 20), (_RIGHT, y - 20)], RULE)
@@ -399,7 +321,7 @@ def _draw_fleet(pen: _Pen, shown: Scene) -> None:
             _draw_track(pen, shown, vehicle, middle)
 
 
-def _draw_fleet_line(pen: _Pen, shown: Scene, vehicle: Vehicle, number: str, y: float, height: float) -> None:
+def _draw_fleet_line(pen: Pen, shown: Scene, vehicle: Vehicle, number: str, y: float, height: float) -> None:
     r = min(7.5, 0.5 * height - 0.5)
     colour = MODE_COLOURS[vehicle.mode]
     off = vehicle.mode == OFF_SHIFT
@@ -418,7 +340,7 @@ def _draw_fleet_line(pen: _Pen, shown: Scene, vehicle: Vehicle, number: str, y: 
         _draw_riders(pen, _LEFT + 99, y, pitch, vehicle, shown.places, MODE_COLOURS[WITH_RIDERS])
 
 
-def _draw_track(pen: _Pen, shown: Scene, vehicle: Vehicle, y: float) -> None:
+def _draw_track(pen: Pen, shown: Scene, vehicle: Vehicle, y: float) -> None:
     """Draw the stops of a plan along the next hour."""
     per_min = (_RIGHT - _TRACK_LEFT) / _TRACK_MIN
 
@@ -428,19 +350,19 @@ def _draw_track(pen: _Pen, shown: Scene, vehicle: Vehicle, y: float) -> None:
     pen.line([(_TRACK_LEFT, y), (_RIGHT, y)], RULE)
     colour = MODE_COLOURS[vehicle.mode]
     if vehicle.mode in (ON_BREAK, BROKEN_DOWN):
-        pen.box(_TRACK_LEFT, y - 2, x_of(vehicle.busy_until_min), y + 2, _mixed(colour, 0.7, PAPER))
+        pen.box(_TRACK_LEFT, y - 2, x_of(vehicle.busy_until_min), y + 2, mixed(colour, 0.7, PAPER))
     ahead = [stop for stop in vehicle.plan if stop.begin_min < shown.now_min + _TRACK_MIN]
     if ahead:
-        pen.line([(_TRACK_LEFT, y), (x_of(vehicle.plan[-1].begin_min), y)], _mixed(INK, 0.35, PAPER), 1.5)
+        pen.line([(_TRACK_LEFT, y), (x_of(vehicle.plan[-1].begin_min), y)], mixed(INK, 0.35, PAPER), 1.5)
     for stop in ahead:
         _draw_track_stop(pen, x_of(stop.begin_min), y, stop)
 
 
-def _draw_track_stop(pen: _Pen, x: float, y: float, stop: Stop) -> None:
+def _draw_track_stop(pen: Pen, x: float, y: float, stop: Stop) -> None:
     _draw_stop(pen, x, y, stop.kind, RED if stop.late else SOFT_INK, 3.0)
 
 
-def _draw_legend(pen: _Pen, marks: tuple[tuple[int, str], ...], with_hot_spots: bool) -> None:
+def _draw_legend(pen: Pen, marks: tuple[tuple[int, str], ...], with_hot_spots: bool) -> None:
     y = _LEGEND_TOP
     pen.line([(_LEFT, y - 8), (_RIGHT, y - 8)], RULE)
     entries: list[tuple[str, Any]] = [
@@ -448,7 +370,7 @@ def _draw_legend(pen: _Pen, marks: tuple[tuple[int, str], ...], with_hot_spots: 
         ("drop-off", lambda x, y: _draw_stop(pen, x, y, DROPOFF, SOFT_INK)),
     ]
     if with_hot_spots:
-        entries.append(("hot spot", lambda x, y: pen.disc(x, y, 6, _mixed(AMBER, 0.22))))
+        entries.append(("hot spot", lambda x, y: pen.disc(x, y, 6, mixed(AMBER, 0.22))))
     for condition, name in marks:
         mark = Booking(condition, 0.0, 0.0, 0.0, 0.0)
         entries.append((name, lambda x, y, mark=mark: _draw_booking(pen, x, y, mark)))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlops.envs.dispatch import city
+from rlops.envs.figures import Figure, time_of_day
 from rlops.errors import InvalidValue
 
 WAITING, TO_PICKUP, WITH_RIDERS, AT_STOP, ON_BREAK, BROKEN_DOWN, OFF_SHIFT = range(7)
@@ -69,16 +70,6 @@ class Booking:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A key figure as it is shown; ``bad`` figures are set apart when they are not zero."""
-
-    label: str
-    value: str
-    unit: str = ""
-    bad: bool = False
-
-
-@dataclass(frozen=True)
 class Scene:
     """One moment of a day."""
 
@@ -103,15 +94,6 @@ class Scene:
     def time_of_day(self, t_min: float) -> str:
         """Return a time of this day as hours and minutes."""
         return time_of_day(self.day_start_min + t_min)
-
-
-def time_of_day(minutes: float) -> str:
-    """Return minutes after midnight as hours and minutes.
-
-    >>> time_of_day(395.0)
-    '06:35'
-    """
-    return f"{round(minutes) // 60 % 24:02d}:{round(minutes) % 60:02d}"
 
 
 def scene(kernel: ModuleType, p: Any, s: Any, d: Any) -> Scene:
