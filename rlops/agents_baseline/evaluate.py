@@ -35,6 +35,8 @@ SERVED_ONLY = frozenset(
 """Key figures over served bookings: an agent that refuses the hard ones makes them look good."""
 
 COMPLETION = "completion_rate"
+_TO_A_THOUSANDTH = ("pue", "tue", "itue")
+"""Ratios near 1 whose differences are what counts."""
 MAX_ROWS = 64
 """Rows that are played side by side; the result does not depend on it."""
 RESAMPLES = 4000
@@ -264,7 +266,7 @@ def shown(name: str, intervals: Mapping[str, Interval]) -> str:
     """Return the mean of one figure as text, always with the completion if it counts served bookings only."""
     mean = intervals[name].mean
     is_share = name.endswith(("_share", "_rate")) or name.startswith(("completion_", "on_time_", "min_class"))
-    text = f"{mean:.1%}" if is_share else f"{mean:.1f}"
+    text = f"{mean:.1%}" if is_share else f"{mean:.3f}" if name in _TO_A_THOUSANDTH else f"{mean:,.1f}"
     if name in SERVED_ONLY and COMPLETION in intervals:
         return f"{text} ({intervals[COMPLETION].mean:.0%} served)"
     return text

@@ -25,6 +25,7 @@ from rlops.cli.options import (
     terminal,
     user_data,
 )
+from rlops.envs import parse_id
 
 if TYPE_CHECKING:
     from rlops.agents_baseline.evaluate import Episodes, Interval
@@ -71,9 +72,11 @@ def evaluate(
     console = terminal()
     for line in data.told:
         console.print(line, highlight=False)
+    family, number = parse_id(id)
+    masked = hasattr(family.kernel(number), "mask")
     agents = [load_agent(name, id, deterministic=not stochastic) for name in agent]
     for one in agents:
-        if not getattr(one, "uses_masks", True):
+        if masked and not getattr(one, "uses_masks", True):
             console.print(f"{one.name} knows no action masks: what it does against them is counted as illegal.")
     results = evaluate_with_bar(
         console,
@@ -114,15 +117,16 @@ def _advance(bar: Progress, task: TaskID, ended: int) -> None:
 
 def headline_table(results: Sequence[Episodes]) -> Table:
     """Return the figures that matter first: one row an agent; differences are paired with the first agent."""
-    from rlops.agents_baseline.evaluate import shown
+    from rlops.agents_baseline.evaluate import SERVED_ONLY, shown
 
     first = results[0]
     names = [name for name in HEADLINES if name in first.kpis]
     if not any(result.table[name].any() for result in results for name in names if "illegal" in name):
         names = [name for name in names if "illegal" not in name]
+    served = "in brackets: share served; " if SERVED_ONLY.intersection(names) else ""
     table = Table(
         title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
-        caption=f"difference: in return to {first.agent}, day by day; in brackets: share served; p50, p95: a decision",
+        caption=f"difference: in return to {first.agent}, day by day; {served}p50, p95: a decision",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
