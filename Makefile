@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCH  := .venv-bench
+ORACLE := .venv-oracle
 CODE   := rlops tests benchmarks
 
-.PHONY: help setup demo test check format docs golden mutants bench clean
+.PHONY: help setup demo test check format docs golden mutants oracle bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -48,20 +49,30 @@ mutants: $(READY) ## see that no mutation of the dynamics goes unnoticed, and no
 	$(BIN)/python -m tests.mutants
 	$(BIN)/python -m tests.mutants.rebuilds
 
+oracle: $(ORACLE)/.ready ## compare the cooling plant with EnergyPlus (downloads 50 MB once)
+	$(ORACLE)/bin/python -m pytest tests/envs/test_cooling_oracle.py
+
+$(ORACLE)/.ready: requirements.lock pyproject.toml
+	test -x $(ORACLE)/bin/python || $(PYTHON) -m venv $(ORACLE)
+	$(ORACLE)/bin/python -m pip install --quiet --constraint requirements.lock -e ".[oracle]" pytest pytest-xdist hypothesis
+	@touch $@
+
 bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet machine)
 	$(BENCH)/bin/python -m benchmarks.faces
 	$(BIN)/python -m benchmarks.dispatch
 	$(BIN)/python -m benchmarks.kernel_c
+	$(BENCH)/bin/python -m benchmarks.cooling
 	$(BIN)/python -m benchmarks.ppo
 	$(BIN)/python -m benchmarks.randomization
 	$(BIN)/python -m benchmarks.startup
 
-$(BENCH)/.ready: benchmarks/requirements.txt benchmarks/install_pufferlib.sh
+$(BENCH)/.ready: benchmarks/requirements.txt benchmarks/install_pufferlib.sh benchmarks/install_energyplus.sh
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet -r benchmarks/requirements.txt
 	bash benchmarks/install_pufferlib.sh $(BENCH)
+	bash benchmarks/install_energyplus.sh $(BENCH)
 	@touch $@
 
 clean: ## remove environments, caches and build products
-	rm -rf $(VENV) $(BENCH) .cache build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) $(ORACLE) .cache build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find rlops tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

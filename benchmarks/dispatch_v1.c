@@ -1,9 +1,9 @@
 /* Dispatch v1 in C, statement by statement: what a compiler of C makes of the same kernel.
  *
- * The layout of records, the constants and the tables come from generated.h, which kernel_c.py writes from the Python
+ * The layout of records, the constants and the tables come from the generated header, which kernel_c.py writes from the Python
  * modules. A user's table of bookings is left out; bookings are drawn from the parameters.
  */
-#include "generated.h"
+#include GENERATED
 
 #include <math.h>
 #include <stdlib.h>

@@ -37,6 +37,7 @@ from rlops.envs.cooling.hall import (
     sense_inlet,
     update_handler,
     zone_fields,
+    zones_of,
 )
 from rlops.envs.cooling.params import V1_PARAMETERS
 from rlops.envs.cooling.plant import (
@@ -197,18 +198,21 @@ def step(p, s, d, action):
     s.step_strokes += abs(set_share - s.chilled_set)
     s.chilled_set = set_share
     reference_j = reference_w(p, s) * SUBSTEP_S * SUBSTEPS
+    hall = zones_of(p)
     for substep in range(SUBSTEPS):
+        strokes = 0.0
         for z in range(ZONES):
             fan = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[FAN + z])
             travelled = move_actuators(p, s, z, fan, _share(action[VALVE + z]), SUBSTEP_S)
-            s.step_strokes += travelled
+            strokes += travelled
             s.zone_usd[z] -= p.stroke_usd * travelled
-            if travelled > 0.0 or substep == 0:
-                update_handler(p, s, z)
+        if strokes > 0.0 or substep == 0:
+            for z in range(ZONES):
+                update_handler(hall, s, z)
         before = s.tower_fan
         wanted = LEAST_FAN + (1.0 - LEAST_FAN) * _share(action[TOWER_FAN_WANTED])
         s.tower_fan = moved(before, wanted, SUBSTEP_S / p.fan_slew_s)
-        s.step_strokes += abs(s.tower_fan - before)
+        s.step_strokes += strokes + abs(s.tower_fan - before)
         move_hall_and_plant(p, s)
         follow_sensors(s, follow)
         meter(p, s, WHOLE_HALL)
@@ -242,12 +246,13 @@ def step_agents(p, s, d, actions, rewards):
 @njit(error_model="numpy")
 def move_hall_and_plant(p, s):
     """Move every node by a substep, with the actuators where they are and the handlers updated."""
-    mean_return = mean_return_c(s)
-    chilled = s.chilled_c
+    hall, mixing = zones_of(p), p.return_mixing
+    mean_return, chilled = mean_return_c(s), s.chilled_c
+    for z in range(ZONES):
+        entering = s.return_c[z] + mixing * (mean_return - s.return_c[z])
+        move_zone(hall, s, z, entering, chilled, SUBSTEP_S)
     water, heat = 0.0, 0.0
     for z in range(ZONES):
-        entering = s.return_c[z] + p.return_mixing * (mean_return - s.return_c[z])
-        move_zone(p, s, z, entering, chilled, SUBSTEP_S)
         water += s.water_kg_per_s[z]
         heat += s.coil_w[z]
     if water > 0.0:

@@ -8,6 +8,7 @@ import math
 
 from numba import njit
 
+from rlops.envs.cooling.elementary import effectiveness, power
 from rlops.envs.cooling.hall import WATER_J_PER_KG_K, relaxed
 from rlops.envs.cooling.psychrometrics import saturated_enthalpy_j_per_kg
 
@@ -114,14 +115,9 @@ def tower_w(p, fan, leaving_c, range_k, air_enthalpy_j_per_kg, pressure_pa):
     span_k = max(range_k, 0.1)
     slope = (enthalpy - saturated_enthalpy_j_per_kg(entering_c - span_k, pressure_pa)) / span_k
     air = TOWER_AIR_KG_PER_S * fan
-    units = p.tower_c * math.exp(0.4 * math.log(CONDENSER_KG_PER_S / air))
+    units = p.tower_c * power(CONDENSER_KG_PER_S / air, 0.4)
     ratio = air * slope / (CONDENSER_KG_PER_S * WATER_J_PER_KG_K)
-    if abs(1.0 - ratio) < 1e-6:
-        effectiveness = units / (1.0 + units)
-    else:
-        passed = math.exp(-units * (1.0 - ratio))
-        effectiveness = (1.0 - passed) / (1.0 - ratio * passed)
-    return effectiveness * air * (enthalpy - air_enthalpy_j_per_kg)
+    return effectiveness(units, ratio) * air * (enthalpy - air_enthalpy_j_per_kg)
 
 
 @njit(error_model="numpy")
