@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from rlops.envs import parse_id
-from rlops.envs.contract import bounds
+from rlops.envs.contract import width
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
 
 ALGORITHMS = ("maskable_ppo", "ppo", "dqn")
@@ -69,10 +69,10 @@ class TrainedAgent:
         return self.algo != "ppo"
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Return an action for every row, ``(n,)`` int64."""
+        """Return an action for every row: ``(n,)`` int64, or ``(n, d)`` float64 where an action is a vector."""
         masked = {"action_masks": masks} if self.uses_masks else {}
         chosen, _ = self.model.predict(obs, deterministic=self.deterministic, **masked)
-        return np.asarray(chosen, np.int64)
+        return np.asarray(chosen, np.float64 if np.asarray(chosen).dtype.kind == "f" else np.int64)
 
 
 def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) -> Agent:
@@ -168,10 +168,12 @@ def _algorithm(file: Path) -> str:
 def _check_spaces(model: Any, file: Path, id: str) -> None:
     family, number = parse_id(id)
     kernel = family.kernel(number)
-    columns = len(bounds(kernel.OBSERVATION)[0])
-    got = (model.observation_space.shape, getattr(model.action_space, "n", None))
-    if got != ((columns,), kernel.ACTION):
+    columns, discrete = width(kernel.OBSERVATION), isinstance(kernel.ACTION, int)
+    wanted = kernel.ACTION if discrete else (width(kernel.ACTION),)
+    got = (model.observation_space.shape, getattr(model.action_space, "n", model.action_space.shape))
+    if got != ((columns,), wanted):
+        actions = f"{wanted} actions" if discrete else f"actions of shape {wanted}"
         raise InvalidValue(
-            f"{file} must be trained on {columns} observed numbers and {kernel.ACTION} actions for {id}, "
+            f"{file} must be trained on {columns} observed numbers and {actions} for {id}, "
             f"got {got[0]} and {got[1]}. Train it on {id}, or evaluate it where it was trained."
         )

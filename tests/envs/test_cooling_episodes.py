@@ -21,9 +21,9 @@ from rlops.envs.cooling.accounts import (
     ledger_residual,
     worst_usd_per_min,
 )
+from rlops.envs.cooling.held import HeldHall as Plant
 from rlops.envs.faces import Env, VectorEnv
 from rlops.errors import InvalidAction
-from rlops.envs.cooling.held import HeldHall as Plant
 
 HALL_SHARE = {0: 0.25, 1: 1.0}
 USUAL = {0: [0.25, 0.4], 1: [0.25] * 4 + [0.5] * 4 + [-0.3, 0.0]}

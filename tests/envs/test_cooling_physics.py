@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rlops.envs.cooling import hall, plant, psychrometrics
 from rlops.envs.cooling.accounts import CONSUMERS, ledger_residual
-from rlops.envs.cooling.params import V1_PARAMETERS
 from rlops.envs.cooling.held import HeldHall as Plant
+from rlops.envs.cooling.params import V1_PARAMETERS
 
 P = np.zeros(1, [(p.name, "f8") for p in V1_PARAMETERS])
 for parameter in V1_PARAMETERS:

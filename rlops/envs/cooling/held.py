@@ -1,4 +1,4 @@
-"""A hall whose actuators stand where somebody puts them: rows of v1 that are moved without an environment around them."""
+"""A hall whose actuators stand where somebody puts them: rows of v1 that move without an environment around them."""
 
 from __future__ import annotations
 
