@@ -191,7 +191,7 @@ class Remembering(CoolingController):
 class SupplyLoops(Remembering):
     """Holds supply air with the valves and, where asked to, the air ratio with the fans."""
 
-    remembers = (("valve", "zone"), ("error_k", "zone"))
+    remembers: ClassVar[tuple[tuple[str, str], ...]] = (("valve", "zone"), ("error_k", "zone"))
 
     def valves(self, memory: np.ndarray, anew: np.ndarray, obs: np.ndarray, supply_c: Any) -> np.ndarray:
         """Return the openings ``(n, zones)`` of a proportional-integral loop in velocity form: it cannot wind up."""
@@ -306,8 +306,8 @@ class HourlyOptimum(OnModel):
     At every full hour the point is searched for the mean wet bulb of the hour and the load without its bursts, warm
     from the hour before, and set points move there at a pace that limits allow. Within the hour fans keep the ratio of
     air to that of the servers, and a valve is opened such that its zone's worst rack gets the air that the point says,
-    by the inverted equations of aisles and coil. The search is one of patterns: begun elsewhere it finds points that are
-    cheaper by 0.2 % of the cooling on average.
+    by the inverted equations of aisles and coil. The search is one of patterns: of many that begin elsewhere the best
+    finds points that are cheaper by 0.2 % of the cooling on average.
 
     With ``nominal=True`` it takes the parameters to be nominal, whatever they are: what not knowing them costs.
     """
@@ -328,8 +328,9 @@ class HourlyOptimum(OnModel):
             self._open(n)
         memory, anew = self.recalled(envs)
         if not self.nominal:
+            known = self._params.dtype.names or ()
             for parameter in envs.params.dtype.names:
-                if parameter in self._params.dtype.names:
+                if parameter in known:
                     self._params[parameter] = envs.params[parameter]
             if not self.version:
                 self._params["return_mixing"] = 0.0
@@ -373,8 +374,8 @@ class LinearMpc(OnModel, SupplyLoops):
 
     **Model.** Every five minutes the steady state of the nominal hall is differentiated at the present set points
     (fans, worst inlets, chilled water, tower fan), for the load and the wet bulb that are seen: first and second
-    derivatives of the cost, the second made convex. A worst inlet follows its set point with one lag. The bill is the quadratic,
-    the limit a steep cost of predicted inlets above 26.7 °C, and load and weather are expected to stay.
+    derivatives of the cost, the second made convex. A worst inlet follows its set point with one lag. The bill is
+    the quadratic, the limit a steep cost of predicted inlets above 26.7 °C, and load and weather are expected to stay.
 
     **Plan.** Set points of six blocks of five minutes, each within reach of the block before, are found by coordinate
     descent; the first block is carried out.
