@@ -12,6 +12,8 @@ linear_mpc           1        a plan of half an hour by a linearised model of th
 hourly_optimum       0 1      the cheapest steady state of every hour, with the true parameters: an upper bound
 ==================== ======== ================================================================================
 
+The bound is one of operators that decide once an hour; who decides more often can spend as little on single days.
+
 A controller sees what the operator sees, noise of the sensors and all; ``hourly_optimum`` alone reads parameters and
 state. In v0 there is no chilled water to set and no tower fan. Those with memory keep it by row and begin anew where an
 episode begins.
