@@ -1,9 +1,9 @@
-"""PUE of the hand-written operators of the four-zone data centre at sites around the world, played through the environment.
+"""PUE of the hand-written operators of the four-zone data centre at sites around the world, by whole episodes.
 
-Every controller plays the same episodes of every site: drawn days of hourly weather, the hourly load of a Google cluster
-of 2011 times 0.8, nominal hall. Prints PUE, cooling energy saved by the hourly optimum, minutes above 27 °C, the regret
-score, and the share of the optimum's hours in which the limit of 27 °C binds; intervals are 95 %, over episodes. Takes
-about ten minutes on one core.
+Every controller plays the same episodes of every site: drawn days of hourly weather, the hourly load of a Google
+cluster of 2011 times 0.8, nominal hall. Prints PUE, cooling energy saved by the hourly optimum, minutes above 27 °C,
+the regret score, and the share of the optimum's hours in which the limit of 27 °C binds; intervals are 95 %, over
+episodes. Takes about ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def show_all(found: dict[str, dict[str, Any]], names: Sequence[str], days: int) 
     if "hourly_optimum" in names:
         against = [name for name in names if name != "hourly_optimum"]
         show(
-            "cooling energy that hourly_optimum saves of what the others spend; all energy; hours at the limit of 27 °C",
+            "cooling energy that hourly_optimum saves of what the others spend; all energy; hours at the limit",
             ("site", *against, "all energy of T&R", "at the limit"),
             [
                 (

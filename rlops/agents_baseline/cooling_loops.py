@@ -49,7 +49,8 @@ def follow_point(p, s, point, utilisation, fan, valve):
         s: State ``(n,)``, of any version.
         point: As :func:`rlops.envs.cooling.steady.settle_hall` takes it, ``(n, 2 z + 2)``.
         utilisation: At which the points were found, ``(n, z)``.
-        fan, valve: Written: speeds and openings 0 … 1.
+        fan: Written: speeds 0 … 1, ``(n, z)``.
+        valve: Written: openings 0 … 1, ``(n, z)``.
     """
     for i in range(len(p)):
         row, here = s[i], p[i]
@@ -93,8 +94,10 @@ def planned_moves(slope, curvature, low, high, reach, measured_c, limit_c, keeps
     the present active set finds its minimum.
 
     Args:
-        slope, curvature: Of the bill [$/h], ``(n, d)`` and ``(n, d, d)``.
-        low, high: Bounds ``(d,)``.
+        slope: Of the bill [$/h], ``(n, d)``.
+        curvature: Of the bill [$/h], ``(n, d, d)``, convex.
+        low: Bounds ``(d,)``.
+        high: Bounds ``(d,)``.
         reach: Of one block ``(d,)``.
         measured_c: Worst inlets now ``(n, z)`` [°C].
         limit_c: That they should not pass [°C].

@@ -10,7 +10,7 @@ from rlops.agents_baseline.evaluate import Episodes
 from rlops.envs.cooling.site import DAY_MIN
 from rlops.errors import InvalidValue
 
-FREE_K_MIN_PER_DAY = 15.0
+FREE_K_MIN_PER_DAY = 10.0
 """[K min/d] Above 27 °C, sum of the zones: what bursts of load cost even those who know everything but the future. More
 is a violation."""
 
@@ -20,7 +20,7 @@ class Score:
     """Share of the possible saving that an agent makes, with its 95 % interval by bootstrap over episodes.
 
     Attributes:
-        mean, low, high: 1 for the optimum, 0 for trim-and-respond, below 0 for what spends more; NaN if no episode counts.
+        mean, low, high: 1 for the optimum, 0 for trim-and-respond, below 0 for who spends more; NaN if none counts.
         episodes: Without violation: those that count.
         of: Episodes that were played.
     """
@@ -33,7 +33,7 @@ class Score:
 
 
 def saving(agent: Episodes, reference: Episodes, figure: str = "kwh_cooling") -> np.ndarray:
-    """Return the share of ``figure`` that ``agent`` saves of what ``reference`` spends, mean, low and high, ``(3,)`` [-].
+    """Return the share of ``figure`` that ``agent`` saves of what ``reference`` spends: mean, low, high, ``(3,)`` [-].
 
     The interval is 95 % by bootstrap over episodes.
 
@@ -50,10 +50,10 @@ def regret_score(
 ) -> Score:
     """Return ``(E_trim - E) / (E_trim - E_optimum)`` of the energies of all consumers, over episodes without violation.
 
-    An episode counts if ``agent`` played it to its horizon with at most ``most_k_min_per_day`` above 27 °C: who lets the
-    hall get hot gets no score for it. Energies are summed before they are divided, so that a day on which nothing can
-    be saved does not decide. The energy is that of all consumers with the servers, as a warmer hall moves power from the
-    chiller to the servers' fans.
+    An episode counts if ``agent`` played it to its horizon with at most ``most_k_min_per_day`` above 27 °C: who lets
+    the hall get hot gets no score for it. Energies are summed before they are divided, so that a day on which nothing
+    can be saved does not decide. The energy is that of all consumers with the servers, as a warmer hall moves power
+    from the chiller to the servers' fans.
 
     Args:
         agent: Who is judged.
@@ -73,7 +73,8 @@ def regret_score(
     possible = energy[1] - energy[2]
     if free.any() and possible.sum() <= 0.0:
         raise InvalidValue(
-            f"The optimum must spend less than trim-and-respond, got {energy[2].sum():.1f} and {energy[1].sum():.1f} kWh. "
+            f"The optimum must spend less than trim-and-respond, got {energy[2].sum():.1f} and "
+            f"{energy[1].sum():.1f} kWh. "
             "Evaluate controllers of these names."
         )
     mean, low, high = _ratio(energy[1] - energy[0], possible)

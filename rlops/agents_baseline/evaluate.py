@@ -153,8 +153,8 @@ def evaluate(
         latency: Whether to time single decisions in part of an extra episode.
         max_rows: Rows played side by side.
         progress: Called with the number of episodes that have ended so far.
-        options: The environment's own options, for example ``demand=`` of Dispatch or ``traces=`` of data-centre cooling;
-            one that is None is left out.
+        options: The environment's own options, for example ``demand=`` of Dispatch or ``traces=`` of data-centre
+            cooling; one that is None is left out.
 
     Raises:
         InvalidValue: If there is no seed, or a seed comes twice.

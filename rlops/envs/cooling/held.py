@@ -1,4 +1,4 @@
-"""A hall whose actuators stand where somebody puts them: rows of v1 that are moved without an environment around them."""
+"""A hall whose actuators stand where somebody puts them: rows of v1 that move without an environment around them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTLED_H = 12.0
 
 
 @compiled
-def _hold(p, s, held, substeps, level):
+def _hold(p: Any, s: Any, held: Any, substeps: int, level: bool) -> None:
     """Move every row; NaN in ``held`` (n, 5) leaves an actuator where it is."""
     for i in range(len(s)):
         row = s[i]

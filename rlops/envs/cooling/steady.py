@@ -55,7 +55,7 @@ _HALVINGS, _SWEEPS, _WORTH_USD = 6, 12, 1e-5
 _COARSE_FAN, _COARSE_WORST = (0.35, 0.5, 0.7, 1.0), (22.0, 25.0, 27.0)
 _COARSE_CHILLED, _COARSE_TOWER = (7.0, 10.0, 13.0, 16.0), (0.4, 0.8)
 SHORT_USD_PER_H = 100.0
-"""[$/h] For asking a coil for twice, or the chiller for twice, of what it can do: steeper than anything it could save."""
+"""[$/h] For asking a coil or the chiller for twice what it can do: steeper than anything that it could save."""
 OF_ZONE = (
     "cold_c", "inlet_c", "hot_c", "valve", "air_ratio", "air_kg_per_s", "returned_kg_per_s", "return_c", "cpu_w",
     "server_fan_w",
@@ -64,14 +64,14 @@ COLD, INLET, HOT, VALVE, RATIO, AIR, RETURNED, RETURN, CPU_W, SERVER_FAN_W = ran
 OF_HALL = (*(f"{name}_w" for name in CONSUMERS), "basin_c", "short", "usd_per_h")
 BASIN, SHORT, USD = len(CONSUMERS), len(CONSUMERS) + 1, len(CONSUMERS) + 2
 SITE = ("wet_bulb_c", "air_pa", "efficiency", "hall_share", "approach_k", "limit_c")
-"""Weather; the chiller's present share of its efficiency; share of the 1-MW hall; the condenser water above the wet bulb
-[K], NaN where a tower with a fan decides; the worst inlet that costs nothing [°C]."""
+"""Weather; the chiller's present share of its efficiency; share of the 1-MW hall; the condenser water above the wet
+bulb [K], NaN where a tower with a fan decides; the worst inlet that costs nothing [°C]."""
 WET_BULB, PRESSURE, EFFICIENCY, HALL_SHARE, APPROACH, LIMIT = range(len(SITE))
 
 
 @njit(error_model="numpy")
 def _through_servers(p, utilisation, inlet_c, air_kg_per_s):
-    """Return flow of the servers, hot share at their inlets, hot aisle above the cold one, power of servers, of fans."""
+    """Return flow of servers, hot share at their inlets, hot aisle above the cold one, power of servers, of fans."""
     n = SERVERS * p.it_scale
     speed = server_fan_speed(p, utilisation, inlet_c)
     through = n * SERVER_FLOW_KG_PER_S * speed
@@ -261,7 +261,8 @@ def search(p, utilisation, site, point, begin, zones, hall):
         site: Numbers that :data:`SITE` names; with an approach, chilled water and tower are not searched.
         point: Where it begins; the result.
         begin: Whether a coarse grid chooses where it begins instead.
-        zones, hall: Written: the steady state there, as :func:`settle_hall` does.
+        zones: Written, as :func:`settle_hall` does.
+        hall: Written, as :func:`settle_hall` does.
     """
     n = len(utilisation)
     free = 2 * n if site[APPROACH] == site[APPROACH] else 2 * n + 2
