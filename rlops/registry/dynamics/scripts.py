@@ -54,7 +54,7 @@ class Situation:
         any_action: Share of the other steps in which an action is chosen without regard to the mask.
         first, last: Steps that are recorded.
         seed: Of the episode.
-        data: Records of the user's kind.
+        data: Makes records of the user's kind; None: there are none.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Situation:
     first: int = 0
     last: int = MAX_STEPS
     seed: int = 300
-    data: Any = None
+    data: Callable[[], np.ndarray] | None = None
 
 
 Policy = Callable[[Batch], np.ndarray]
@@ -95,7 +95,8 @@ def _situations(subject: KernelSubject) -> list[Situation]:
 
 def _situation(subject: KernelSubject, one: Situation) -> Recording:
     """Return the steps of a situation that are recorded."""
-    plain = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params, data=one.data)
+    data = one.data() if one.data is not None else None
+    plain = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params, data=data)
     episode = _with_actions(subject, plain, by_chance(one.seed, one.waits, one.any_action), one.last)
     return _part(subject, episode, one.first) if one.first else Recording(episode, subject.play(episode))
 
