@@ -27,10 +27,14 @@ from rich.progress import track
 from rich.table import Table
 
 from tests.mutants.catalogue import KINDS, Mutation, catalogue, sample
-from tests.mutants.checking import BY_COST, Answer, check, copy_of_the_package
+from tests.mutants.checking import BY_COST, LEVELS, Answer, check, copy_of_the_package
 from tests.mutants.reach import IDS, PACKAGE
 
 NOTICED = ("changed", "error")
+DECLARED = ("bound", "spec")
+"""Kinds that change only what is declared, and randomization that follows from it: L0 tells, replays take minutes."""
+LEAST_LIMIT_S, TIMES_LONGER = 60.0, 3.0
+"""A check is given up after so long [s] and so many times what that of the unmutated package took."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ class Unmutated:
         self._asked = {id: Lock() for id in IDS}
         self._said: dict[str, Answer] = {}
 
-    def must_say_same(self, id: str) -> None:
-        """Raise :class:`NotTheSame` unless the check of ``id`` says the same."""
+    def seconds(self, id: str) -> float:
+        """Return what the check of ``id`` takes [s]; raise :class:`NotTheSame` unless it says the same."""
         with self._asked[id]:
             if id not in self._said:
                 self._said[id] = check(id, self._folder)
@@ -103,6 +107,7 @@ class Unmutated:
         if said.verdict != "same":
             told = ", ".join(said.moved) or said.detail
             raise NotTheSame(f"{id}: without a mutation the check must say same, got {said.verdict}: {told}")
+        return said.seconds
 
 
 def judged(mutation: Mutation, folder: Path, unmutated: Unmutated) -> Result:
@@ -112,8 +117,9 @@ def judged(mutation: Mutation, folder: Path, unmutated: Unmutated) -> Result:
     file.write_text(mutation.applied(source))
     try:
         for id in sorted(mutation.ids, key=BY_COST.index):
-            unmutated.must_say_same(id)
-            result = Result(mutation, id, check(id, folder))
+            limit_s = LEAST_LIMIT_S + TIMES_LONGER * unmutated.seconds(id)
+            levels = "L0" if mutation.kind in DECLARED else LEVELS
+            result = Result(mutation, id, check(id, folder, levels=levels, limit_s=limit_s))
             if result.killed:
                 break
     finally:

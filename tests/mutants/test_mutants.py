@@ -192,7 +192,7 @@ def test_an_unmutated_environment_is_checked_once(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.mutants.__main__.check", lambda id, folder: asked.append(id) or Answer("same"))
     unmutated = Unmutated(tmp_path)
     for id in (IDS[0], IDS[0], IDS[1]):
-        unmutated.must_say_same(id)
+        unmutated.seconds(id)
     assert asked == [IDS[0], IDS[1]]
 
 
