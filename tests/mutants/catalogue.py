@@ -361,8 +361,8 @@ def _layers(name: Name, kind: str, known: frozenset[str], ids: Iterable[str]) ->
         return frozenset({"parameters"}), frozenset({"randomization"})  # the levels follow from both
     if kind in ("range", "sampling"):
         return frozenset({"randomization"}), frozenset()
-    if kind == "reward":
-        return frozenset({"reward"}), frozenset()
+    if kind == "reward":  # what the agents get of it is theirs
+        return frozenset({"agents" if "agents" in known else "reward"}), frozenset()
     if kind == "termination":
         return frozenset({"termination"}), frozenset({"dynamics", "reward", "mask"})  # the end of a day charges
     if "spec" in known:

@@ -43,6 +43,8 @@ REASONS = {
     "kernel_v1._write_legal.flip.0": "an early return: without it the loops find nothing legal either",
     "kernel_v1.reset.compare.1": "no drawn day is without a booking",
     "kernel_v1.reset.lost.5": "the reveal that follows writes it anew",
+    "kernel_v2.context.compare.0": "who cancels does so before the window ends, and nobody gives up within ten minutes",
+    "kernel_v2.context.sign.1": "a day ends in quarter 58, and the tables have 64",
     "plan._EPS.value.0": _THRESHOLD,
     "sampling.*_[A-Z]*.value.*": _NO_NORMAL,
     "sampling.PIN_STREAM.value.0": _NO_PIN,

@@ -55,6 +55,7 @@ class Situation:
         first, last: Steps that are recorded.
         seed: Of the episode.
         data: Makes records of the user's kind; None: there are none.
+        agents: Whether it is played through the agents' face.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Situation:
     last: int = MAX_STEPS
     seed: int = 300
     data: Callable[[], np.ndarray] | None = None
+    agents: bool = False
 
 
 Policy = Callable[[Batch], np.ndarray]
@@ -96,7 +98,8 @@ def _situations(subject: KernelSubject) -> list[Situation]:
 def _situation(subject: KernelSubject, one: Situation) -> Recording:
     """Return the steps of a situation that are recorded."""
     data = one.data() if one.data is not None else None
-    plain = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params, data=data)
+    named = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params)
+    plain = replace(named, data=data, agents=one.agents)
     episode = _with_actions(subject, plain, by_chance(one.seed, one.waits, one.any_action), one.last)
     return _part(subject, episode, one.first) if one.first else Recording(episode, subject.play(episode))
 
