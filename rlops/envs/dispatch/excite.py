@@ -59,6 +59,7 @@ _QUIET: dict[str, Any] = {"demand_per_day": 100, "patience_min": 10, "window_hal
 _BROKEN: dict[str, Any] = {"breakdown_per_km": 2e-3, "repair_min": 60, "leg_noise_sd": 0.35, "ride_limit_factor": 1.2}
 _ELECTRIC: dict[str, Any] = {"ev_share": 0.5, "ev_range_km": 160, "ev_charge_kw": 22, "shift_min": 480}
 _BOOKED_AHEAD: dict[str, Any] = {"prebook_share": 1, "demand_per_day": 280, "base_speed_kmh": 22}
+_DIRECTED: dict[str, Any] = {"demand_per_day": 280, "directional_am": 0.25, "demand_profile": 3}
 _SHORT_RIDES: dict[str, Any] = {
     "demand_per_day": 280,
     "demand_profile": 1,
@@ -129,12 +130,8 @@ _CITY: tuple[dict[str, Any], ...] = (
     },
     {"name": "a table's day by chance", "data": _three_days, "last": 10, "seed": 351},
     {"name": "a full day of a table", "params": {"demand_day": 1}, "data": _three_days, "last": 3, "seed": 352},
-    {
-        "name": "the afternoon begins",
-        "params": {"demand_per_day": 280, "directional_am": 0.25, "demand_profile": 3},
-        "last": 2,
-        "seed": 434,
-    },
+    {"name": "the morning begins", "params": _DIRECTED, "last": 2, "seed": 491},
+    {"name": "the afternoon begins", "params": _DIRECTED, "last": 2, "seed": 434},
 )
 
 
