@@ -130,6 +130,13 @@ _CITY: tuple[dict[str, Any], ...] = (
     },
     {"name": "a table's day by chance", "data": _three_days, "last": 10, "seed": 351},
     {"name": "a full day of a table", "params": {"demand_day": 1}, "data": _three_days, "last": 3, "seed": 352},
+    {
+        "name": "no place for wheelchairs",
+        "params": {"cap_wc": 0, "wc_share": 0.4, "prebook_share": 1},
+        "any_action": 0.0,
+        "last": 10,
+        "seed": 353,
+    },
     {"name": "the morning begins", "params": _DIRECTED, "last": 2, "seed": 491},
     {"name": "the afternoon begins", "params": _DIRECTED, "last": 2, "seed": 434},
 )
