@@ -214,7 +214,26 @@ SITUATIONS: dict[str, tuple[dict[str, Any], ...]] = {
             "seed": 306,
         },
         {"name": "breakdowns", "params": _BROKEN, "waits": 0.3, "seed": 302},
+        {"name": "a breakdown", "params": _BROKEN, "waits": 0.3, "first": 336, "last": 344, "seed": 302},
         {"name": "electric vehicles", "params": _ELECTRIC, "waits": 0.3, "seed": 303},
+        {"name": "a late break", "params": _ELECTRIC, "waits": 0.3, "first": 412, "last": 420, "seed": 303},
+        {
+            "name": "a charge and a shift's end",
+            "params": _ELECTRIC,
+            "waits": 0.3,
+            "first": 575,
+            "last": 590,
+            "seed": 303,
+        },
+        {
+            "name": "a range that still suffices",
+            "params": {**_ELECTRIC, "ev_share": 1, "shift_min": 720, "demand_per_day": 280, "n_vehicles": 16},
+            "waits": 0.3,
+            "any_action": 0.0,
+            "first": 417,
+            "last": 425,
+            "seed": 731,
+        },
         {"name": "from event to event", "params": {"event_driven": 1, "pooling": 0}, "waits": 0.5, "seed": 304},
     ),
     "DispatchStatic-v2": (
@@ -240,6 +259,14 @@ SITUATIONS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "DispatchReposition-v2": (
         {"name": "moves of electric vehicles", "params": {**_ELECTRIC, "n_vehicles": 16}, "waits": 0.3, "seed": 305},
+        {
+            "name": "moves before the end of a shift",
+            "params": {**_ELECTRIC, "n_vehicles": 16},
+            "waits": 0.3,
+            "first": 838,
+            "last": 858,
+            "seed": 305,
+        },
         {
             "name": "a booking withdrawn while the range is low",
             "params": _LOW_RANGE,
