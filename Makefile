@@ -45,7 +45,7 @@ docs: $(READY) ## write the tables of the families' READMEs anew
 golden: $(READY) ## record the golden files that are missing; a recorded one is never touched
 	$(BIN)/python -m rlops.cli golden record
 
-mutants: $(READY) ## see that no mutation of the dynamics goes unnoticed, and no rebuild raises an alarm (an hour)
+mutants: $(READY) ## see that no mutation of the dynamics goes unnoticed, and no rebuild raises an alarm (hours)
 	$(BIN)/python -m tests.mutants
 	$(BIN)/python -m tests.mutants.rebuilds
 

@@ -95,8 +95,9 @@ def imitate(
     """Fit policy and critic of a PPO or MaskablePPO ``model`` to what was ``shown``.
 
     ``smoothing`` is the share of a sample's weight that goes to all legal actions alike: without it the policy is too
-    sure of itself to explore afterwards. Of vectors the mean is fitted, and how far they scatter stays. ``progress`` is called with how many samples have been seen, and how many will
-    be. The order of the samples comes from PyTorch's generator, which SB3 seeds.
+    sure of itself to explore afterwards. Of vectors the mean is fitted, and how far they scatter stays. ``progress``
+    is called with how many samples have been seen, and how many will be. The order of the samples comes from PyTorch's
+    generator, which SB3 seeds.
     """
     import torch
 

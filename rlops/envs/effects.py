@@ -85,7 +85,7 @@ def effects(
 
 
 def options_for(family: Family, name: str) -> dict[str, Any]:
-    """Return the construction options under which a parameter matters, or an episode ends as ``name``."""
+    """Return the options under which a parameter matters, an episode ends as ``name``, or a controller is recorded."""
     options: dict[str, Any] = importlib.import_module(family.excite).excite(name) if family.excite else {}
     return options
 

@@ -477,6 +477,14 @@ def test_an_instance_may_be_given_as_a_mapping_and_its_names_are_checked():
         data_from(7)
 
 
+def test_records_of_instances_are_instances_too_and_are_checked():
+    rows = data_from([small(), small(vehicles=1)])
+    assert np.array_equal(data_from(rows), rows)
+    rows["earliest_min"][1, DROP_OFF + 2] = 1e4
+    with pytest.raises(InvalidValue, match="starts before it ends"):
+        data_from(rows)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,13 +1,17 @@
 """``python -m tests.mutants``: does ``rlops check`` notice every mutation, and say rightly what has moved?
 
 Each mutation is made in a copy of the package, and the check of one environment that it touches is run there,
-interpreted; if that one says the same, those of the others. Exit code 0: all were noticed and rightly attributed.
+interpreted; if that one says the same, those of the others. Exit code 0: all were noticed and rightly attributed;
+1: some were not; 2: the check of the unmutated package does not say the same.
+
+``--out`` writes results as they come, so that ``--skip`` with the same file goes on where a run was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -16,16 +20,21 @@ from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from tests.mutants.catalogue import KINDS, Mutation, catalogue, sample
-from tests.mutants.checking import BY_COST, Answer, check, copy_of_the_package
-from tests.mutants.reach import PACKAGE
+from tests.mutants.checking import BY_COST, LEVELS, Answer, check, copy_of_the_package
+from tests.mutants.reach import IDS, PACKAGE
 
 NOTICED = ("changed", "error")
+DECLARED = ("bound", "spec")
+"""Kinds that change only what is declared, and randomization that follows from it: L0 tells, replays take minutes."""
+LEAST_LIMIT_S, TIMES_LONGER = 60.0, 3.0
+"""A check is given up after so long [s] and so many times what that of the unmutated package took."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +86,40 @@ class Result:
         )
 
 
-def judged(mutation: Mutation, folder: Path) -> Result:
+class NotTheSame(Exception):
+    """The check of an unmutated environment does not say the same, so that no mutation of it can be judged."""
+
+
+class Unmutated:
+    """The package as it is: an environment is checked once, when the first mutation of it is judged."""
+
+    def __init__(self, folder: Path):
+        self._folder = copy_of_the_package(folder)
+        self._asked = {id: Lock() for id in IDS}
+        self._said: dict[str, Answer] = {}
+
+    def seconds(self, id: str) -> float:
+        """Return what the check of ``id`` takes [s]; raise :class:`NotTheSame` unless it says the same."""
+        with self._asked[id]:
+            if id not in self._said:
+                self._said[id] = check(id, self._folder)
+        said = self._said[id]
+        if said.verdict != "same":
+            told = ", ".join(said.moved) or said.detail
+            raise NotTheSame(f"{id}: without a mutation the check must say same, got {said.verdict}: {told}")
+        return said.seconds
+
+
+def judged(mutation: Mutation, folder: Path, unmutated: Unmutated) -> Result:
     """Return what the checks say of a mutation, made in the copy of the package in ``folder``."""
     file = folder / "rlops" / mutation.file
     source = (PACKAGE / mutation.file).read_text()
     file.write_text(mutation.applied(source))
     try:
         for id in sorted(mutation.ids, key=BY_COST.index):
-            result = Result(mutation, id, check(id, folder))
+            limit_s = LEAST_LIMIT_S + TIMES_LONGER * unmutated.seconds(id)
+            levels = "L0" if mutation.kind in DECLARED else LEVELS
+            result = Result(mutation, id, check(id, folder, levels=levels, limit_s=limit_s))
             if result.killed:
                 break
     finally:
@@ -93,8 +128,13 @@ def judged(mutation: Mutation, folder: Path) -> Result:
 
 
 def results(mutations: Iterable[Mutation], jobs: int) -> Iterator[Result]:
-    """Yield what became of the mutations as they are done, on ``jobs`` processes at a time."""
+    """Yield what became of the mutations as they are done, on ``jobs`` processes at a time.
+
+    Raises:
+        NotTheSame: If the check of the package without a mutation does not say the same.
+    """
     with tempfile.TemporaryDirectory(prefix="rlops-mutants-") as where:
+        unmutated = Unmutated(Path(where) / "unmutated")
         idle: SimpleQueue[Path] = SimpleQueue()
         for job in range(jobs):
             idle.put(copy_of_the_package(Path(where) / str(job)))
@@ -102,21 +142,16 @@ def results(mutations: Iterable[Mutation], jobs: int) -> Iterator[Result]:
         def done(mutation: Mutation) -> Result:
             folder = idle.get()
             try:
-                return judged(mutation, folder)
+                return judged(mutation, folder, unmutated)
             finally:
                 idle.put(folder)
 
         with ThreadPoolExecutor(jobs) as pool:
-            for future in as_completed([pool.submit(done, mutation) for mutation in mutations]):
-                yield future.result()
-
-
-def unmutated(mutations: Iterable[Mutation], jobs: int) -> dict[str, Answer]:
-    """Return what the checks say of the package as it is: all must say the same, or no mutation can be judged."""
-    ids = sorted({id for mutation in mutations for id in mutation.ids}, key=BY_COST.index)
-    with tempfile.TemporaryDirectory(prefix="rlops-mutants-") as where, ThreadPoolExecutor(jobs) as pool:
-        folder = copy_of_the_package(Path(where))
-        return dict(zip(ids, pool.map(lambda id: check(id, folder), ids), strict=True))
+            try:
+                for future in as_completed([pool.submit(done, mutation) for mutation in mutations]):
+                    yield future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 def table(found: list[Result]) -> Table:
@@ -148,17 +183,33 @@ def told(found: list[Result], console: Console) -> None:
 
 
 def saved(found: list[Result], path: Path) -> None:
-    """Write the results as JSON."""
+    """Write the results as JSON; the file is whole at any time."""
     rows = [
         {**_plain(one.mutation), **asdict(one.answer), "id": one.id, "killed": one.killed, "right": one.right}
         for one in sorted(found, key=lambda one: one.mutation.name)
     ]
-    path.write_text(json.dumps({"format": 1, "results": rows}, indent=1))
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps({"format": 1, "results": rows}, indent=1))
+    os.replace(partial, path)
 
 
 def _plain(mutation: Mutation) -> dict[str, object]:
     row = asdict(replace(mutation, edits=()))
     return row | {"layers": sorted(mutation.layers), "along": sorted(mutation.along)}
+
+
+def kept(mutations: Iterable[Mutation], path: Path) -> list[Result]:
+    """Return those of the saved results that are right and whose mutation still makes the same change."""
+    if not path.exists():
+        return []
+    rows = {(row["name"], row["change"]): row for row in json.loads(path.read_text())["results"]}
+    found = []
+    for one in mutations:
+        row = rows.get((one.name, one.change))
+        if row is not None:
+            answer = Answer(row["verdict"], tuple(row["moved"]), row["detail"], row["seconds"])
+            found.append(Result(one, row["id"], answer))
+    return [one for one in found if one.right]
 
 
 def main() -> None:
@@ -169,7 +220,8 @@ def main() -> None:
     parser.add_argument("--per-kind", type=int, metavar="N", help="mutations of each kind that is chosen from")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--only", metavar="GLOB", help="only mutations with such a name, kind or environment")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON, as they come")
+    parser.add_argument("--skip", type=Path, metavar="FILE", help="take over what is right in such a file, if there")
     parser.add_argument("--list", action="store_true", help="only list the mutations")
     given = parser.parse_args()
     chosen = catalogue(given.seed, **({"per_kind": given.per_kind} if given.per_kind else {}))
@@ -182,19 +234,21 @@ def main() -> None:
         for one in chosen:
             console.print(f"{one.kind:12} {one.name:44} {one.file}:{one.change}", markup=False, soft_wrap=True)
         return
-    moved = {id: answer for id, answer in unmutated(chosen, given.jobs).items() if answer.verdict != "same"}
-    for id, answer in moved.items():
-        console.print(f"{id}: without a mutation the check must say same, got {answer.verdict}: {answer.detail}")
-    if moved:
+    found = kept(chosen, given.skip) if given.skip else []
+    known = {one.mutation.name for one in found}
+    chosen = tuple(one for one in chosen if one.name not in known)
+    chosen = tuple(sorted(chosen, key=lambda one: min(map(BY_COST.index, one.ids))))
+    try:
+        for one in track(results(chosen, given.jobs), "mutants", total=len(chosen), console=console):
+            found.append(one)
+            if not one.right:
+                console.print(one.told(), style="yellow", highlight=False, markup=False, soft_wrap=True)
+            if given.out:
+                saved(found, given.out)
+    except NotTheSame as error:
+        console.print(str(error), markup=False, soft_wrap=True)
         sys.exit(2)
-    found = []
-    for one in track(results(chosen, given.jobs), "mutants", total=len(chosen), console=console):
-        found.append(one)
-        if not one.right:
-            console.print(one.told(), style="yellow", highlight=False, markup=False, soft_wrap=True)
     told(found, console)
-    if given.out:
-        saved(found, given.out)
     sys.exit(0 if all(one.right for one in found) else 1)
 
 

@@ -73,8 +73,8 @@ class Mutation:
 
 def catalogue(seed: int = 0, per_kind: int = PER_KIND) -> tuple[Mutation, ...]:
     """Return the mutations, those that cannot change anything left out; a seed makes one catalogue."""
-    every = [one for one in candidates() if not equivalent.reason(one.name)]
-    chosen = [one for one in every if one.kind in _EXHAUSTIVE]
+    every = list(candidates())
+    chosen = [one for one in every if one.kind in _EXHAUSTIVE and not equivalent.reason(one.name)]
     for kind in KINDS:
         if kind not in _EXHAUSTIVE:
             chosen += _spread([one for one in every if one.kind == kind], per_kind, random.Random(f"{seed} {kind}"))
@@ -85,10 +85,14 @@ _EXHAUSTIVE = ("constant", "nominal", "bound", "range", "spec")
 
 
 def _spread(mutations: list[Mutation], number: int, draws: random.Random) -> list[Mutation]:
-    """Return ``number`` mutations, in turn of each set of environments, in the order of the sources."""
+    """Return ``number`` mutations, in turn of each set of environments, in the order of the sources.
+
+    Those that cannot change anything are left out after the draw, so that to list another leaves the others chosen.
+    """
     groups: dict[tuple[str, ...], list[Mutation]] = {}
     for one in draws.sample(mutations, len(mutations)):
-        groups.setdefault(one.ids, []).append(one)
+        if not equivalent.reason(one.name):
+            groups.setdefault(one.ids, []).append(one)
     turns = [one for turn in range(len(mutations)) for group in groups.values() for one in group[turn : turn + 1]]
     return sorted(turns[:number], key=mutations.index)
 
@@ -357,8 +361,8 @@ def _layers(name: Name, kind: str, known: frozenset[str], ids: Iterable[str]) ->
         return frozenset({"parameters"}), frozenset({"randomization"})  # the levels follow from both
     if kind in ("range", "sampling"):
         return frozenset({"randomization"}), frozenset()
-    if kind == "reward":
-        return frozenset({"reward"}), frozenset()
+    if kind == "reward":  # what the agents get of it is theirs
+        return frozenset({"agents" if "agents" in known else "reward"}), frozenset()
     if kind == "termination":
         return frozenset({"termination"}), frozenset({"dynamics", "reward", "mask"})  # the end of a day charges
     if "spec" in known:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from tests.mutants import equivalent
-from tests.mutants.__main__ import Result, results
+from tests.mutants.__main__ import NotTheSame, Result, Unmutated, kept, results, saved
 from tests.mutants.catalogue import KINDS, LAYERS, Mutation, candidates, catalogue, sample
 from tests.mutants.checking import Answer, answer_of
 from tests.mutants.reach import IDS, PACKAGE, layers_by_name
@@ -155,6 +155,45 @@ def test_a_check_that_printed_no_json_gave_no_answer():
 
 def test_twenty_rebuilds_show_every_environment_under_every_configuration():
     assert set(rebuilds(20)) == {(configuration, id) for configuration in CONFIGURATIONS for id in IDS}
+
+
+def test_one_more_equivalent_leaves_the_rest_of_the_choice_as_it_is(mutations, monkeypatch):
+    gone = next(one for one in mutations if one.kind == "mask")
+    monkeypatch.setitem(equivalent.REASONS, gone.name, "for the sake of the test")
+    now = {one.name for one in catalogue()}
+    assert {one.name for one in mutations} - now == {gone.name}
+
+
+def test_saved_results_that_are_right_are_taken_over_as_long_as_the_change_is_the_same(mutations, tmp_path):
+    one, other, third = mutations[:3]
+    answer = Answer("changed", tuple(one.layers), "episode 1, step 0", 2.0)
+    right, survived = Result(one, IDS[0], answer), Result(other, IDS[0], Answer("same"))
+    moved = replace(third, change="0: a → b")
+    saved([right, survived, Result(moved, IDS[0], Answer("changed", tuple(third.layers)))], tmp_path / "results.json")
+    assert kept((one, other, third), tmp_path / "results.json") == [right]
+    assert kept((one,), tmp_path / "none.json") == []
+
+
+def test_no_mutation_is_judged_where_the_unmutated_package_is_not_the_same(mutations, monkeypatch):
+    asked = []
+
+    def check(id, folder):
+        asked.append(id)
+        return Answer("changed", ("reset",))
+
+    monkeypatch.setattr("tests.mutants.__main__.check", check)
+    with pytest.raises(NotTheSame, match="must say same, got changed: reset"):
+        list(results(mutations[:3], jobs=1))
+    assert len(asked) == 1
+
+
+def test_an_unmutated_environment_is_checked_once(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tests.mutants.__main__.check", lambda id, folder: asked.append(id) or Answer("same"))
+    unmutated = Unmutated(tmp_path)
+    for id in (IDS[0], IDS[0], IDS[1]):
+        unmutated.seconds(id)
+    assert asked == [IDS[0], IDS[1]]
 
 
 @pytest.mark.slow

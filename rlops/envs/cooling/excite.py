@@ -21,6 +21,7 @@ _MATTERS_WITH: dict[str, dict[str, Any]] = {
     "over_recommended_usd": _FULL,
     "rate_usd": _FULL,
     "recirculation": _GENTLE,
+    "reference": {"horizon_min": 480},
     "truncated": _LASTING,
     "under_recommended_usd": {"horizon_min": 180, "load_mean": 0.05, "idle_w": 60.0},
     "weather_season_k": {**_LASTING, "start_day": 20},
@@ -30,5 +31,8 @@ bound would let last a year."""
 
 
 def excite(name: str) -> dict[str, Any]:
-    """Return the construction options under which the parameter ``name`` matters, or an episode ends as ``name``."""
+    """Return the construction options under which the parameter ``name`` matters, or an episode ends as ``name``.
+
+    ``reference`` is the episode of a controller.
+    """
     return {"params": _MATTERS_WITH.get(name, _LASTING)}

@@ -198,8 +198,8 @@ def actions(instance: Instance, routes: Iterable[Sequence[int]]) -> list[int]:
 def data_from(value: Any) -> np.ndarray:
     """Return what an environment reads from ``options={"instance": value}``: one record per instance.
 
-    Args: value: An :class:`Instance`, a mapping of its fields, the path of a file (:func:`read_instance`), or
-        a list of these: each episode then draws one of them.
+    Args: value: An :class:`Instance`, a mapping of its fields, records as this function returns them, the path of
+        a file (:func:`read_instance`), or a list of these: each episode then draws one of them.
 
     Raises:
         InvalidValue: If it is none of these, or does not describe an instance.
@@ -210,11 +210,25 @@ def data_from(value: Any) -> np.ndarray:
         return read_instance(value).table()
     if isinstance(value, Mapping):
         return _from_mapping(value).table()
+    if isinstance(value, np.ndarray) and value.dtype == DATA and value.size:
+        return np.concatenate([_from_record(one).table() for one in value.ravel()])
     if isinstance(value, Sequence) and len(value):
         return np.concatenate([data_from(one) for one in value])
     raise InvalidValue(
-        f"instance must be an Instance, a mapping of its fields, a path, or a list of these, got {value!r}."
+        f"instance must be an Instance, a mapping of its fields, records, a path, or a list of these, got {value!r}."
     )
+
+
+def _from_record(row: np.void) -> Instance:
+    """Return the instance that :meth:`Instance.table` made ``row`` of."""
+    n = int(row["requests"])
+    found: dict[str, Any] = {
+        name: row[name].item() for name in ("vehicles", "capacity", "max_route_min", "max_ride_min")
+    }
+    for name in _NODE_ARRAYS:
+        field = row[name if name in row.dtype.names else f"{name}_min"]  # type: ignore[operator]
+        found[name] = np.concatenate([field[: n + 1], field[MAX_REQUESTS + 1 : MAX_REQUESTS + 1 + n]])
+    return Instance("record", **found)
 
 
 def _from_mapping(value: Mapping[str, Any]) -> Instance:

@@ -54,7 +54,8 @@ class Situation:
         any_action: Share of the other steps in which an action is chosen without regard to the mask.
         first, last: Steps that are recorded.
         seed: Of the episode.
-        data: Records of the user's kind.
+        data: Makes records of the user's kind; None: there are none.
+        agents: Whether it is played through the agents' face.
     """
 
     name: str
@@ -64,7 +65,8 @@ class Situation:
     first: int = 0
     last: int = MAX_STEPS
     seed: int = 300
-    data: Any = None
+    data: Callable[[], np.ndarray] | None = None
+    agents: bool = False
 
 
 Policy = Callable[[Batch], np.ndarray]
@@ -75,7 +77,8 @@ def recordings(subject: KernelSubject, reference: Any = None) -> list[Recording]
     """Return the episodes of a golden file; ``reference`` is a controller, or None."""
     episodes = scripted(subject)
     if reference is not None:
-        named = Episode(f"reference {reference.name}", 1, np.zeros(0))
+        params = options_for(subject.family, "reference").get("params", {})
+        named = Episode(f"reference {reference.name}", 1, np.zeros(0), params=params)
         policy = lambda batch: reference.actions(batch, batch.out.obs, batch.out.mask.astype(np.bool_))  # noqa: E731
         episodes.insert(1, _with_actions(subject, named, policy))
     episodes += _excited_alone(subject, episodes)
@@ -95,7 +98,9 @@ def _situations(subject: KernelSubject) -> list[Situation]:
 
 def _situation(subject: KernelSubject, one: Situation) -> Recording:
     """Return the steps of a situation that are recorded."""
-    plain = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params, data=one.data)
+    data = one.data() if one.data is not None else None
+    named = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params)
+    plain = replace(named, data=data, agents=one.agents)
     episode = _with_actions(subject, plain, by_chance(one.seed, one.waits, one.any_action), one.last)
     return _part(subject, episode, one.first) if one.first else Recording(episode, subject.play(episode))
 
