@@ -59,6 +59,11 @@ class Mutation:
     along: frozenset[str]
     edits: tuple[tuple[int, int, str], ...]
 
+    @property
+    def folder(self) -> str:
+        """The family's folder; empty for what families share, and for Dispatch."""
+        return "cooling" if self.file.startswith("envs/cooling/") else ""
+
     def applied(self, source: str) -> str:
         """Return the mutated source."""
         for start, end, text in sorted(self.edits, reverse=True):
@@ -76,9 +81,15 @@ def catalogue(seed: int = 0, per_kind: int = PER_KIND) -> tuple[Mutation, ...]:
     every = list(candidates())
     chosen = [one for one in every if one.kind in _EXHAUSTIVE and not equivalent.reason(one.name)]
     for kind in KINDS:
-        if kind not in _EXHAUSTIVE:
-            chosen += _spread([one for one in every if one.kind == kind], per_kind, random.Random(f"{seed} {kind}"))
+        for folder in _FOLDERS if kind not in _EXHAUSTIVE else ():
+            of_kind = [one for one in every if one.kind == kind and one.folder == folder]
+            chosen += _spread(of_kind, per_kind, random.Random(f"{seed} {kind} {folder}".strip()))
     return tuple(chosen)
+
+
+_FOLDERS = ("", "cooling")
+"""What mutations are chosen from: Dispatch with what families share, then every other family for itself, so that
+another family leaves the others' choice as it is."""
 
 
 _EXHAUSTIVE = ("constant", "nominal", "bound", "range", "spec")
@@ -92,7 +103,7 @@ def _spread(mutations: list[Mutation], number: int, draws: random.Random) -> lis
     groups: dict[tuple[str, ...], list[Mutation]] = {}
     for one in draws.sample(mutations, len(mutations)):
         if not equivalent.reason(one.name):
-            groups.setdefault(one.ids, []).append(one)
+            groups.setdefault(tuple(id for id in one.ids if one.folder or "Dispatch" in id), []).append(one)
     turns = [one for turn in range(len(mutations)) for group in groups.values() for one in group[turn : turn + 1]]
     return sorted(turns[:number], key=mutations.index)
 
@@ -122,7 +133,8 @@ def candidates() -> Iterator[Mutation]:
 
 _DYNAMICS = (
     "draws", "sampling", "dispatch.city", "dispatch.fleet", "dispatch.plan", "dispatch.schedule", "dispatch.params",
-    "dispatch.kernel_",
+    "dispatch.kernel_", "cooling.accounts", "cooling.elementary", "cooling.hall", "cooling.kernel_", "cooling.params",
+    "cooling.plant", "cooling.psychrometrics", "cooling.sensors", "cooling.site",
 )  # fmt: skip
 """Modules that environments are made of; the others check, draw pictures or read files."""
 
@@ -137,7 +149,7 @@ def _of_name(read: Module, what: str) -> Iterator[Mutation]:
             for k, change in enumerate(changes(read, statement)):
                 name = f"{_short(read)}.{what}.{operator}.{k}"
                 yield _mutation(read, (read.name, what), name, _kind(read, what, operator, change), change)
-    elif "PARAMETERS" in what:
+    elif _declares_parameters(read, what):
         yield from _of_parameters(read, what)
     else:
         for k, (statement, node, text) in enumerate(_constants(read, what)):
@@ -149,7 +161,13 @@ def _of_name(read: Module, what: str) -> Iterator[Mutation]:
 
 
 def _short(read: Module) -> str:
-    return read.name.rpartition(".")[2]
+    """Return the name of a module, with its family's where another has modules of the same names."""
+    last = read.name.rpartition(".")[2]
+    return f"cooling.{last}" if read.name.startswith("rlops.envs.cooling.") else last
+
+
+def _declares_parameters(read: Module, what: str) -> bool:
+    return any(operators.is_call(node, "Parameter") for one in read.defines[what] for node in ast.walk(one))
 
 
 # --- declarations ---------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ BY_COST = (
     "rlops/Dispatch-v0",
     "rlops/DispatchStatic-v2",
     "rlops/Dispatch-v1",
+    "rlops/DatacenterCooling-v0",
+    "rlops/DatacenterCooling-v1",
     "rlops/Dispatch-v2",
     "rlops/DispatchReposition-v2",
 )

@@ -2,7 +2,7 @@
 
 Each rebuild is a fresh copy of the package, whose check runs under another configuration: compiled or interpreted, on
 one thread or two, with an empty cache of compiled code or with that of the rebuild before. In turn of the environments,
-so that four times as many rebuilds as environments show every environment under every configuration.
+so that four times as many rebuilds as environments, the default, show every environment under every configuration.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from rich.table import Table
 
 from tests.mutants.checking import Answer, check, copy_of_the_package
 from tests.mutants.reach import IDS
-
-TIMES = 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ CONFIGURATIONS = (
     Configuration("interpreted", compiled=False, threads=1),
 )
 """In this order: each environment begins with an empty cache, and the warm one is that of the first."""
+TIMES = len(CONFIGURATIONS) * len(IDS)
 
 
 def rebuilds(times: int) -> list[tuple[Configuration, str]]:
