@@ -3,7 +3,7 @@
 Every controller plays the same episodes of every site: drawn days of hourly weather, the hourly load of a Google
 cluster of 2011 times 0.8, nominal hall. Prints PUE, cooling energy saved by the hourly optimum, minutes above 27 °C,
 the regret score, and the share of the optimum's hours in which the limit of 27 °C binds; intervals are 95 %, over
-episodes. Takes about ten minutes on one core.
+episodes. Takes about ten minutes on one free core.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main() -> None:
     """Play, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--episodes", type=int, default=24, help="of every site")
-    parser.add_argument("--days", type=int, default=3, help="of an episode")
+    parser.add_argument("--days", type=int, default=2, help="of an episode")
     parser.add_argument("--sites", nargs="+", choices=SITES, default=list(SITES))
     parser.add_argument("--controllers", nargs="+", choices=CONTROLLERS, default=list(CONTROLLERS))
     asked = parser.parse_args()
