@@ -127,3 +127,23 @@ def test_the_limit_is_not_passed_but_without_its_price():
     assert (free > 27.1).all()
     halls[0].site[:, steady.LIMIT] = 26.0
     np.testing.assert_allclose(halls[0].cheapest()[0][0, 4:8], 26.0)
+
+
+def test_a_kelvin_above_the_limit_costs_three_times_the_most_that_it_could_save():
+    loads = [[0.2] * 4, [0.55, 0.45, 0.6, 0.7], [0.85] * 4] * 3
+    weather = np.repeat([-5.0, 12.0, 26.0], 3)
+    price_usd_per_h = ZONES * 60.0 * float(Solved(loads).hall.p["over_recommended_usd"][0])
+    bills = []
+    for limit_c in (27.0, 28.0):
+        one = Solved(loads, weather)
+        one.site[:, steady.LIMIT] = limit_c
+        bills.append(one.cheapest()[1])
+    saved = bills[0] - bills[1]
+    assert saved.max() > 0.05  # the limit binds somewhere
+    assert price_usd_per_h >= 3.0 * saved.max()
+
+
+def test_the_limit_binds_where_servers_are_busy_and_the_night_is_mild():
+    one = Solved([[0.55] * 4, [0.6, 0.5, 0.7, 0.4]], [12.0, 20.0])
+    points, _ = one.cheapest()
+    assert (points[:, 4:8].max(axis=1) > 26.9).all()
