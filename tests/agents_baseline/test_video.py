@@ -213,9 +213,11 @@ def test_a_trained_agent_of_vectors_acts_in_the_hall_it_was_trained_in_alone(tmp
     PPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu").save(tmp_path / "model.zip")
     agent = load_agent(tmp_path / "model.zip", id)
     action = agent.actions(env, np.zeros((3, 10), np.float32), np.zeros((3, 0), np.bool_))
-    assert (action.shape, action.dtype) == ((3, 2), np.float32)
+    assert (action.shape, action.dtype) == ((3, 2), np.float64)
     assert record_day(env, agent, seed=0).kpis["kwh_total"] > 0
-    with pytest.raises(InvalidValue, match=r"43 observed numbers and 10 actions .* got \(10,\) and 2"):
+    with pytest.raises(
+        InvalidValue, match=r"43 observed numbers and actions of shape \(10,\) .* got \(10,\) and \(2,\)"
+    ):
         load_agent(tmp_path / "model.zip", COOLING)
 
 
