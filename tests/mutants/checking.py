@@ -36,8 +36,8 @@ class Answer:
     """What a check said.
 
     Attributes:
-        verdict: ``same``, ``round-off``, ``changed``, ``cannot judge`` or ``error``; ``no answer`` if it was none of
-            these, ``hung`` if it did not end.
+        verdict: ``same``, ``round-off``, ``changed``, ``cannot judge`` or ``error``, which it also is if the process
+            ended with a traceback; ``no answer`` if it was none of these, ``hung`` if it did not end.
         moved: The layers that it says have moved.
         detail: Where it first diverged, or the last line of what it printed.
         seconds: It took so long [s].
@@ -79,11 +79,14 @@ def check(
         )
     except subprocess.TimeoutExpired:
         return Answer("hung", detail=f"after {limit_s:.0f} s", seconds=limit_s)
-    return answer_of(done.stdout, done.stderr, time.monotonic() - begun)
+    return answer_of(done.stdout, done.stderr, done.returncode, time.monotonic() - begun)
 
 
-def answer_of(printed: str, errors: str, seconds: float) -> Answer:
-    """Return what the JSON that a check printed says of its one environment."""
+def answer_of(printed: str, errors: str, code: int, seconds: float) -> Answer:
+    """Return what the JSON that a check printed says of its one environment; without any, whether it raised an error.
+
+    A package that asserts its own layout cannot even be imported after some mutations.
+    """
     try:
         (result,) = json.loads(printed)["results"]
         where = result["first"] or {}
@@ -91,4 +94,5 @@ def answer_of(printed: str, errors: str, seconds: float) -> Answer:
         return Answer(result["verdict"], tuple(result["moved"]), detail, seconds)
     except (ValueError, KeyError, TypeError):
         last = (errors or printed).strip().splitlines()[-1:]
-        return Answer("no answer", detail="".join(last), seconds=seconds)
+        raised = code == 1 and errors.startswith("Traceback")
+        return Answer("error" if raised else "no answer", detail="".join(last), seconds=seconds)

@@ -144,12 +144,17 @@ def test_a_check_that_refuses_a_state_of_another_layout_has_noticed_it(mutation)
 
 def test_an_answer_is_the_json_that_the_check_printed():
     result = {"id": IDS[0], "verdict": "changed", "moved": ["reset"], "first": {"episode": 1, "step": 0}}
-    answer = answer_of(json.dumps({"format": 1, "results": [result]}), "", 2.0)
+    answer = answer_of(json.dumps({"format": 1, "results": [result]}), "", 1, 2.0)
     assert answer == Answer("changed", ("reset",), "episode 1, step 0", 2.0)
 
 
 def test_a_check_that_printed_no_json_gave_no_answer():
-    assert answer_of("", "Traceback\nImportError: no", 1.0) == Answer("no answer", (), "ImportError: no", 1.0)
+    assert answer_of("", "no such option", 2, 1.0) == Answer("no answer", (), "no such option", 1.0)
+    assert answer_of("", "", -9, 1.0) == Answer("no answer", (), "", 1.0)
+
+
+def test_a_check_that_ends_with_a_traceback_is_an_error():
+    assert answer_of("", "Traceback …\nAssertionError", 1, 1.0) == Answer("error", (), "AssertionError", 1.0)
 
 
 def test_the_rebuilds_are_twenty_at_least_and_show_every_environment_under_every_configuration():

@@ -213,6 +213,8 @@ SITUATIONS: dict[str, tuple[dict[str, Any], ...]] = {
             "last": 60,
             "seed": 306,
         },
+        {"name": "every booking is declined", "variant": "allow_decline", "waits": 1.0, "last": 20, "seed": 307},
+        {"name": "nobody to decline", "variant": "allow_decline", "any_action": 1.0, "last": 40, "seed": 308},
         {"name": "breakdowns", "params": _BROKEN, "waits": 0.3, "seed": 302},
         {"name": "a breakdown", "params": _BROKEN, "waits": 0.3, "first": 336, "last": 344, "seed": 302},
         {"name": "electric vehicles", "params": _ELECTRIC, "waits": 0.3, "seed": 303},

@@ -75,7 +75,15 @@ class KernelSubject:
                 "action": _of_agents(getattr(kernel, "AGENT_ACTION", 0), _action),
                 "observation": _of_agents(getattr(kernel, "AGENT_OBSERVATION", ()), _columns),
             },
-            "variants": {name: {"action": _action(variant.ACTION)} for name, variant in variants.items()},
+            "variants": {
+                name: {
+                    "action": _action(variant.ACTION),
+                    "observation": _columns(variant.OBSERVATION),
+                    "reward terms": list(variant.REWARD_TERMS),
+                    "key figures": _columns(getattr(variant, "KPIS", ())),
+                }
+                for name, variant in variants.items()
+            },
             "option": getattr(kernel, "DATA_OPTION", None),
             "step_minutes": getattr(kernel, "STEP_MINUTES", None),
             "parameters": _parameters(self.family, self.number),

@@ -50,12 +50,13 @@ class Situation:
     Attributes:
         name: What it is.
         params: Parameters that differ from nominal.
-        waits: Share of the steps in which the last legal action is taken: to wait.
+        waits: Share of the steps in which the last legal action is taken: to wait, or, of a variant, what it adds.
         any_action: Share of the other steps in which an action is chosen without regard to the mask.
         first, last: Steps that are recorded.
         seed: Of the episode.
         data: Makes records of the user's kind; None: there are none.
         agents: Whether it is played through the agents' face.
+        variant: The version's variant; None: the version itself.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Situation:
     seed: int = 300
     data: Callable[[], np.ndarray] | None = None
     agents: bool = False
+    variant: str | None = None
 
 
 Policy = Callable[[Batch], np.ndarray]
@@ -100,7 +102,7 @@ def _situation(subject: KernelSubject, one: Situation) -> Recording:
     """Return the steps of a situation that are recorded."""
     data = one.data() if one.data is not None else None
     named = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params)
-    plain = replace(named, data=data, agents=one.agents)
+    plain = replace(named, data=data, agents=one.agents, variant=one.variant)
     episode = _with_actions(subject, plain, by_chance(one.seed, one.waits, one.any_action), one.last)
     return _part(subject, episode, one.first) if one.first else Recording(episode, subject.play(episode))
 
