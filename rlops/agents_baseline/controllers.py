@@ -1,6 +1,7 @@
 """Hand-written controllers by name, and those of Dispatch: what a trained agent has to beat.
 
-Those of data-centre cooling are in :mod:`rlops.agents_baseline.cooling_control`. In Dispatch:
+Those of data-centre cooling are in :mod:`rlops.agents_baseline.cooling_control`, those of the robots in
+:mod:`rlops.agents_baseline.robot_control`. In Dispatch:
 
 ==================== ======== ================================================================================
 name                 versions rule
@@ -34,6 +35,7 @@ from rlops.agents_baseline import offers
 from rlops.agents_baseline.agents import Agent
 from rlops.agents_baseline.cooling_control import COOLING
 from rlops.agents_baseline.offers import LAYOUTS, Offers
+from rlops.agents_baseline.robot_control import ROBOTS
 from rlops.envs import parse_id
 from rlops.errors import MissingExtra, UnknownName
 
@@ -200,11 +202,11 @@ DISPATCH: dict[str, Callable[[str, int, int], Agent]] = {
 }
 """How each controller is made from its name, the version of Dispatch and a seed, the simplest first."""
 
-CONTROLLERS = tuple(dict.fromkeys((*DISPATCH, *COOLING)))
+_FAMILIES = {"Dispatch": DISPATCH, "DispatchReposition": DISPATCH, "DatacenterCooling": COOLING, **ROBOTS}
+"""Where vehicles may be moved, none of Dispatch's but ``random`` moves any."""
+CONTROLLERS = tuple(dict.fromkeys(name for known in _FAMILIES.values() for name in known))
 """Names of all controllers of all families."""
 
-_FAMILIES = {"Dispatch": DISPATCH, "DispatchReposition": DISPATCH, "DatacenterCooling": COOLING}
-"""Where vehicles may be moved, none of Dispatch's but ``random`` moves any."""
 _VERSIONS = {
     "cherry_pick": (1, 2),
     "cheapest_insertion": (2,),
@@ -218,6 +220,9 @@ _REFERENCES = {
     "Dispatch": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
     "DispatchReposition": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
     "DatacenterCooling": ("pid", "trim_and_respond"),
+    "CartBalance": ("lqr",),
+    "ArmReach": ("inverse_kinematics",),
+    "ArmPush": ("scripted_push",),
 }
 """By version."""
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rlops.envs.contract import Family, add_family, family
 from rlops.envs.cooling import DATACENTER_COOLING
 from rlops.envs.dispatch import DISPATCH, DISPATCH_REPOSITION, DISPATCH_STATIC
+from rlops.envs.robotics import ROBOTICS
 from rlops.errors import InvalidValue, UnknownName
 
 if TYPE_CHECKING:
     from rlops.envs.faces import ParallelEnv
 
-FAMILIES: tuple[Family, ...] = (DISPATCH, DISPATCH_REPOSITION, DISPATCH_STATIC, DATACENTER_COOLING)
+FAMILIES: tuple[Family, ...] = (DISPATCH, DISPATCH_REPOSITION, DISPATCH_STATIC, DATACENTER_COOLING, *ROBOTICS)
 
 __all__ = ["FAMILIES", "parallel_env", "parse_id", "register_family"]
 

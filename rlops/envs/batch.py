@@ -27,6 +27,9 @@ from rlops.envs.contract import (
     write_parameters,
 )
 from rlops.envs.loops import (
+    ACT,
+    ACT_AGENTS,
+    ACT_OR_RESET,
     ARRAYS,
     ENDED,
     ILLEGAL,
@@ -165,6 +168,7 @@ class Batch:
         variant: str | None = None,
         lends: bool = False,
         agents: bool = False,
+        engine: str | None = None,
     ):
         """Allocate ``rows`` rows; nothing runs before the first reset.
 
@@ -178,6 +182,7 @@ class Batch:
             variant: Name of the version's variant; None: the version itself.
             lends: Whether output buffers are lent to the caller instead of being copied for it, where that is faster.
             agents: Whether there are buffers for what agents observe, may do and get.
+            engine: Name of the physics engine, one of the kernel's ``ENGINES``; None: its first.
         """
         if not isinstance(rows, (int, np.integer)) or rows < 1:
             raise InvalidValue(f"num_envs must be a whole number of at least 1, got {rows!r}.")
@@ -185,6 +190,7 @@ class Batch:
         self.variant = variant
         self.kernel = family.kernel(number, variant)
         self.id = f"rlops/{family.name}-v{number}"
+        self.engine = self._checked_engine(engine)
         self.threads = self._checked_threads(threads)
         self.base = self._records(parameter_dtype(self.kernel.PARAMETERS), self.rows)
         self.base[:] = family.nominal(number)
@@ -201,6 +207,15 @@ class Batch:
         self._bind()
         if data is not None:
             self.set_data(data)
+
+    def _checked_engine(self, engine: str | None) -> str:
+        """Return the name of the engine, empty for a kernel that needs none."""
+        engines = getattr(self.kernel, "ENGINES", ())
+        if engine is None:
+            return engines[0] if engines else ""
+        if engine not in engines:
+            raise UnknownName("engine", engine, engines, self.id)
+        return engine
 
     def _checked_threads(self, threads: int | None) -> int:
         usable = usable_threads()
@@ -220,7 +235,9 @@ class Batch:
         self._verbs = verbs(self.kernel)
         self._figures = len(getattr(self.kernel, "KPIS", ()))
         self._do: Callable[[int, int, int], int] = self._first_call
-        self._step: Callable[[int, int, int], int] = self._first_call if self.threads == 1 else self._step_on_threads
+        self._engine = self._opened_engine()
+        on_threads = self.threads > 1 and self._engine is None
+        self._step: Callable[[int, int, int], int] = self._step_on_threads if on_threads else self._first_call
         action = self.kernel.ACTION
         self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)
         shape = (self.rows,) if isinstance(action, int) else (self.rows, width(action))
@@ -255,7 +272,7 @@ class Batch:
         code = int(self._verbs.do(address, actions, verb))
         (signature,) = self._verbs.do.signatures
         self._do = self._verbs.do.overloads[signature].entry_point
-        if self.threads == 1:
+        if self._step == self._first_call:
             self._step = self._do
         return code
 
@@ -274,6 +291,19 @@ class Batch:
         with PARALLEL_LOCK:
             numba.set_num_threads(self.threads)
             return int(self._verbs.step_on_threads(address, actions, verb))
+
+    def _opened_engine(self) -> Any:
+        if not self.engine:
+            return None
+        from rlops.envs.robotics.engines import open_engine
+
+        return open_engine(self.engine, self.kernel, self.params, self.state, self.threads)
+
+    def _moved(self, code: int) -> int:
+        """Let the engine, if there is one, move the rows that have acted; return ``code``."""
+        if code >= 0:
+            self._engine.advance()
+        return code
 
     def _for_rows(self, verb: int, rows: np.ndarray) -> None:
         self._shared["chosen"][:] = rows
@@ -355,7 +385,12 @@ class Batch:
             self._go_on()
         else:  # what _go_on does then, without the call, which few rows would feel
             self.out, self._other = self._other, before
-        code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
+        if self._engine is None:
+            code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
+        else:
+            code = self._moved(self._step(self.out.address, id(actions), ACT_OR_RESET if next_step else ACT))
+            if code >= 0:
+                code = self._step(self.out.address, id(actions), STEP_OR_RESET)
         if code < 0:
             self.out, self._other = before, self.out
             if code != MALFORMED:
@@ -379,6 +414,8 @@ class Batch:
         """Move every row one step from one action an agent within its range, ``(n, a)`` or ``(n, a, w)``."""
         self._go_on()
         self.bids[:] = actions
+        if self._engine is not None:
+            self._moved(self._do(self.out.address, 0, ACT_AGENTS))
         self._do(self.out.address, 0, STEP_AGENTS)
 
     def _refuse(self, code: int, actions: np.ndarray) -> None:
@@ -509,7 +546,7 @@ class Batch:
     def __getstate__(self) -> dict[str, Any]:
         names = (
             "family", "number", "variant", "rows", "id", "threads", "base", "params", "state", "data", "started",
-            "plan", "plan_values", "_lends", "_agents",
+            "plan", "plan_values", "_lends", "_agents", "engine",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {
             "shown": {name: getattr(self.out, name) for name in Outputs.NAMES}

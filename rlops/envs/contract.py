@@ -20,7 +20,9 @@ Constants of a kernel:
                    alike, or a tuple with those of each)
 ``DERIVED``        fields of the state that only keep what another layer says: name → ``reward``, ``observation``
                    or ``mask``; so that a check can tell a moved reward from moved dynamics (optional)
-``ENGINE``         name of the physics engine, if the family has several (optional)
+``ENGINES``        names of the physics engines that can move it, the default one first (optional); with ``build(p)``,
+                   which returns the :class:`~rlops.envs.robotics.model.Model` of a row, and ``SUBSTEPS``, how many
+                   of the engine's steps a control step has. The state is made with ``engine_fields``
 ``STEP_MINUTES``   nominal length of a step [min], for frame rates and rates per hour (optional)
 ``VARIANTS``       construction options that change what may be decided (optional): the option's name → import
                    path of the kernel that takes this one's place when the option is true. A variant has the
@@ -33,6 +35,8 @@ before ``reset``):
 ==============================  =====================================================================
 ``reset(p, s, d)``              write a fresh row
 ``step(p, s, d, action)``       move the row one step: write ``s.terms``, ``s.terminated``, ``s.truncated``
+``act(p, s, d, action)``        with ``ENGINES``: write the motors' ``s.force``; the engine then moves the row, and
+                                ``step`` only judges what has become of it
 ``observe(p, s, d, out)``       write the observation, ``out`` is ``(k,)`` float32
 ``mask(p, s, d, out)``          write 1 for every legal action, ``out`` is ``(m,)`` int8 (optional)
 ``kpis(p, s, d, out)``          write the key figures, ``(len(KPIS),)`` float64, of an episode that has ended

@@ -90,9 +90,12 @@ class _Face:
         if render_mode is not None and render_mode not in modes:
             raise UnknownName("render_mode", render_mode, modes, owner)
         data = options.pop(self._data_option, None) if self._data_option else None
+        engine = options.pop("engine", None) if hasattr(kernel, "ENGINES") else None
         for name in options:
-            raise UnknownName("option", name, self._construction_options(), owner)
-        self._batch = Batch(known, version, rows, params=params, data=data, threads=threads, variant=variant, **batch)
+            raise UnknownName("option", name, self._construction_options(kernel), owner)
+        self._batch = Batch(
+            known, version, rows, params=params, data=data, threads=threads, variant=variant, engine=engine, **batch
+        )
         self._terms = kernel.REWARD_TERMS[: shown_terms(kernel)]
         self._masked = hasattr(kernel, "mask")
         self._info_fields: tuple[str, ...] = getattr(kernel, "INFO", ())
@@ -109,8 +112,8 @@ class _Face:
             "render_fps": getattr(kernel, "RENDER_FPS", 10),
         }
 
-    def _construction_options(self) -> list[str]:
-        shared = ["params", "expose_context", "render_mode", "threads"]
+    def _construction_options(self, kernel: Any) -> list[str]:
+        shared = ["params", "expose_context", "render_mode", "threads", *(["engine"] * hasattr(kernel, "ENGINES"))]
         return [*shared, *([self._data_option] if self._data_option else []), *self._variants]
 
     def _taken_variant(self, options: dict[str, Any], owner: str) -> str | None:
@@ -138,6 +141,11 @@ class _Face:
     def version(self) -> int:
         """The version: N of ``-vN``."""
         return self._batch.number
+
+    @property
+    def engine(self) -> str:
+        """The name of the physics engine; empty for a kernel that needs none."""
+        return self._batch.engine
 
     @property
     def params(self) -> np.ndarray:
@@ -262,7 +270,8 @@ class _Face:
     def _rendered(self, row: int) -> np.ndarray:
         module = importlib.import_module(self.kernel.RENDER)
         batch = self._batch
-        frame: np.ndarray = module.frame(self.kernel, batch.params[row], batch.state[row], batch.data)
+        engine = {"engine": batch.engine} if batch.engine else {}
+        frame: np.ndarray = module.frame(self.kernel, batch.params[row], batch.state[row], batch.data, **engine)
         return frame
 
     def _check_render(self) -> None:
@@ -478,8 +487,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         self._all = np.ones(self.num_envs, np.bool_)
         self._all.setflags(write=False)
 
-    def _construction_options(self) -> list[str]:
-        return [*super()._construction_options(), "num_envs", "autoreset_mode", "copy"]
+    def _construction_options(self, kernel: Any) -> list[str]:
+        return [*super()._construction_options(kernel), "num_envs", "autoreset_mode", "copy"]
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -79,9 +79,10 @@ _STATE = HEAD + Rows._fields.index("state")
 _SHOWN = HEAD + len(Rows._fields)
 _CHOSEN = _SHOWN + len(Shown._fields)
 
-STEP, STEP_OR_RESET, STEP_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(6)
-"""The verbs: step and refuse rows that have ended; step and reset those; step from ``bids``; start the next episode of
-the ``chosen`` rows with their sticky parameters, or with those that they have; write what the chosen observe."""
+STEP, STEP_OR_RESET, ACT, ACT_OR_RESET, STEP_AGENTS, ACT_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(9)
+"""The verbs: step and refuse rows that have ended; step and reset those; the same two for what comes before an engine
+moves the rows; step from ``bids``, and what comes before; start the next episode of the ``chosen`` rows with their sticky
+parameters, or with those that they have; write what the chosen observe."""
 
 ILLEGAL, ENDED, MALFORMED = 1 << 32, 1 << 33, -(1 << 34)
 """What a step returns if nothing was done: ``-ILLEGAL`` or ``-ENDED`` minus the row, or ``MALFORMED`` for actions that
@@ -100,6 +101,11 @@ def row_reset(p, s, d):
 @njit
 def row_step(p, s, d, action):
     """Stand for a kernel's ``step``."""
+
+
+@njit
+def row_act(p, s, d, action):
+    """Stand for a kernel's ``act``."""
 
 
 @njit
@@ -240,17 +246,62 @@ def observe_rows(rows, shown, chosen):
 
 
 @njit
+def starts_over(rows, shown, i):
+    """Begin the next episode of row ``i`` if its last one has ended, and return whether it had."""
+    s = rows.state[i]
+    if s.terminated | s.truncated:
+        begin_episode(rows, i, False)
+        show_drawn(rows, shown, i)
+        return True
+    if s.steps > 0 and changes_within(rows.plan_values):
+        change_parameters(rows, i)
+    return False
+
+
+@njit
+def started_over(rows, shown, i):
+    """Return whether row ``i`` was begun by :func:`act_rows` instead of being moved by an engine."""
+    moved = rows.state[i].moving
+    rows.state[i].moving = False
+    return not moved
+
+
+@njit
+def act_rows(rows, shown, actions):
+    """Let every row act, or begin its next episode if it has ended; an engine then moves those that are ``moving``."""
+    for i in range(rows.state.shape[0]):
+        if not starts_over(rows, shown, i):
+            rows.state[i].moving = True
+            row_act(rows.params[i], rows.state[i], rows.data, actions[i])
+    return 0
+
+
+@njit
+def act_agents_rows(rows, shown, bids):
+    """Let every row act as its agents bid."""
+    for i in range(rows.state.shape[0]):
+        if not starts_over(rows, shown, i):
+            rows.state[i].moving = True
+            row_act(rows.params[i], rows.state[i], rows.data, bids[i].reshape(-1))
+    return 0
+
+
+@njit
+def nobody_acts(rows, shown, actions):
+    """Do nothing: stands for what comes before an engine where there is none."""
+    return 0
+
+
+begins = starts_over
+
+
+@njit
 def advance_row(rows, shown, i, action):
     """Step row ``i``, or reset it if it has ended; return 1 if it ends with this step."""
     s = rows.state[i]
     ended = 0
     total = 0.0
-    if s.terminated | s.truncated:
-        begin_episode(rows, i, False)
-        show_drawn(rows, shown, i)
-    else:
-        if s.steps > 0 and changes_within(rows.plan_values):
-            change_parameters(rows, i)
+    if not begins(rows, shown, i):
         s.terms[:] = 0.0
         row_step(rows.params[i], s, rows.data, action)
         s.steps += 1
@@ -302,8 +353,13 @@ def do(rows, shown, chosen, bids, actions, verb):
     if verb <= STEP_OR_RESET:
         code = refused(rows.state, actions, verb == STEP_OR_RESET)
         return code if code else advance_rows(rows, shown, actions, 0, rows.state.shape[0])
+    if verb <= ACT_OR_RESET:
+        code = refused(rows.state, actions, verb == ACT_OR_RESET)
+        return code if code else act_rows(rows, shown, actions)
     if verb == STEP_AGENTS:
         return step_agents_rows(rows, shown, bids)
+    if verb == ACT_AGENTS:
+        return act_agents_rows(rows, shown, bids)
     if verb == OBSERVE:
         return observe_rows(rows, shown, chosen)
     return reset_rows(rows, shown, chosen, verb == RESET_KEEPING)
@@ -388,7 +444,7 @@ def do_at(address, actions, verb):
     table = table_at(address)
     n = np.int64(table[_N])
     at = np.uint64(0)
-    if verb <= STEP_OR_RESET:
+    if verb <= ACT_OR_RESET:
         at = data_address(actions, n, table[_ACTION_TYPE])
         if at == 0:
             return MALFORMED
@@ -517,6 +573,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         "BIDS_DTYPE": np.float64 if widest(agent_actions(kernel)) else np.int64,
         "row_reset": kernel.reset,
         "row_step": kernel.step,
+        "row_act": has("act", row_nothing),
         "row_observe": kernel.observe,
         "row_mask": has("mask", row_nothing),
         "row_kpis": has("kpis", row_nothing),
@@ -546,6 +603,13 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         bids_shape=shape_of_vector_bids if widest(agent_actions(kernel)) else shape_of_discrete_bids,
     )
     bind(refused, begin_episode, show_drawn, change_parameters, show_agents, data_address)
+    engine, agents = hasattr(kernel, "act"), hasattr(kernel, "AGENTS")
+    bind(starts_over, started_over if engine else nobody_acts, inline=True)
+    layout["begins"] = layout["started_over" if engine else "starts_over"]
+    bind(
+        act_rows=act_rows if engine else nobody_acts,
+        act_agents_rows=act_agents_rows if engine and agents else nobody_acts,
+    )
     bind(show_row, inline=True)  # here and below: to pass all arrays for every row costs a sixth of v1's step
     bind(reset_rows, observe_rows, step_agents_rows)
     bind(advance_row, inline=True)

@@ -66,7 +66,7 @@ def randomize(env: AnyEnv, spec: Randomization | Mapping[str, Any] | str | Path)
         kernel.PARAMETERS,
         face.family.nominal(face.version)[0],
         kpis=tuple(column.name for column in getattr(kernel, "KPIS", ())),
-        engine=getattr(kernel, "ENGINE", ""),
+        engine=face.engine,
     )
     face.draw_parameters(plan, checked.expose.info, checked.expose.privileged)
     return env

@@ -194,8 +194,8 @@ def test_a_new_process_and_one_without_compilation_give_the_same_bytes(id, make,
     for step in range(400):
         masked = "action_mask" in info and step % 3
         action = np.flatnonzero(info["action_mask"])[-1] if masked else chosen(options(env, info), 9, step)
-        _, _, terminated, _, info = env.step(action)
-        if terminated:
+        _, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
             _, info = env.reset(seed=9)
     np.save(tmp_path / "busy.npy", env.save_state())
     compiled = _digest_in_a_process(id, tmp_path / "busy.npy", disable_jit=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from typing import Any
 
 import llvmlite
@@ -28,7 +29,7 @@ class KernelSubject:
 
     Attributes:
         id: For example ``rlops/Dispatch-v2``.
-        engine: Name of the physics engine; empty without one.
+        engine: Name and release of the physics engine; empty without one.
         forces: True: every moment of a kernel can be put in place.
     """
 
@@ -39,12 +40,13 @@ class KernelSubject:
         self.id, self.threads = id, threads
         self.family, self.number = parse_id(id)
         self.kernel = self.family.kernel(self.number)
-        self.engine: str = getattr(self.kernel, "ENGINE", "")
+        engines = getattr(self.kernel, "ENGINES", ())
+        self.engine = f"{engines[0]} {version(engines[0])}" if engines else ""
 
     @property
     def stem(self) -> str:
         """Name of the golden file, without suffix."""
-        return self.id.removeprefix("rlops/") + (f".{self.engine}" if self.engine else "")
+        return ".".join([self.id.removeprefix("rlops/"), *self.engine.split()[:1]])
 
     def platform(self) -> dict[str, str]:
         """Return all that the last bit of a result may depend on."""

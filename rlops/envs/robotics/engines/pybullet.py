@@ -1,0 +1,245 @@
+"""PyBullet: the twin. Every row has a world of its own, which is made anew where an episode begins.
+
+Bullet's defaults are those of a game: damping of all motion, velocity motors in all joints, inertia recomputed from
+shapes. Here all of that is switched off, and friction is set so that its product is that of the pair. Contacts are
+remembered from step to step within Bullet; a soft reset would keep them, and begin an episode differently from a fresh
+world. So an episode begins with a new world; a row that was loaded in the middle of one begins without such memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Contact, Model, from_row, urdf
+from rlops.errors import InvalidValue, MissingExtra
+
+
+
+def _quiet_import() -> Any:
+    """Import PyBullet without the line about its build that it prints on standard output."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        return importlib.import_module("pybullet")
+    except ImportError:
+        raise MissingExtra("the engine pybullet", "robotics") from None
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+pybullet = _quiet_import()
+
+MOST_WORLDS = 1000
+"""Bullet ends the process that opens more than 1,024."""
+_FAST = 1e9
+"""A joint's velocity [rad/s or m/s] that is never reached; Bullet's default would cut it at 100."""
+
+
+class World:
+    """One simulation of one model."""
+
+    def __init__(self, model: Model):
+        """Load ``model`` into a physics server of its own."""
+        self.model = model
+        self.client = pybullet.connect(pybullet.DIRECT)
+        if self.client < 0:
+            raise InvalidValue("A physics server of PyBullet must open, but it refused. Use fewer rows a process.")
+        self._settings()
+        self._places: dict[str, tuple[int, int]] = {}
+        if any(FLOOR in contact.bodies for contact in model.contacts):
+            plane = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=self.client)
+            floor = pybullet.createMultiBody(0.0, plane, physicsClientId=self.client)
+            self._places[FLOOR] = (floor, -1)
+        for tree in model.roots():
+            self._load(tree)
+        self._touch()
+        self._left: np.ndarray | None = None
+
+    def _settings(self) -> None:
+        pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self.client)
+        pybullet.setPhysicsEngineParameter(
+            fixedTimeStep=self.model.timestep_s, numSubSteps=0, deterministicOverlappingPairs=1,
+            physicsClientId=self.client,
+        )  # fmt: skip
+
+    def _load(self, tree: tuple[Body, ...]) -> None:
+        """Load one tree of bodies, with its damping and without motors."""
+        free = tree[0].joint == "free"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tree.urdf"
+            path.write_text(urdf(tree), encoding="utf-8")
+            loaded = pybullet.loadURDF(
+                str(path), tree[0].at if free else (0, 0, 0), useFixedBase=not free,
+                flags=pybullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=self.client,
+            )  # fmt: skip
+        joints = {
+            pybullet.getJointInfo(loaded, j, physicsClientId=self.client)[1].decode(): j
+            for j in range(pybullet.getNumJoints(loaded, physicsClientId=self.client))
+        }
+        for link in range(-1, len(joints)):
+            pybullet.changeDynamics(
+                loaded, link, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST, physicsClientId=self.client
+            )
+        for body in tree:
+            link = joints.get(body.name, -1)
+            self._places[body.name] = (loaded, link)
+            if link >= 0:
+                pybullet.changeDynamics(loaded, link, jointDamping=body.damping, physicsClientId=self.client)
+                pybullet.setJointMotorControl2(
+                    loaded, link, pybullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
+                )
+
+    def _touch(self) -> None:
+        """Let those touch that are said to, with the friction of their pair, and nothing else."""
+        for place in self._places.values():
+            pybullet.setCollisionFilterGroupMask(*place, 0, 0, physicsClientId=self.client)
+        for name, friction in friction_of(self.model.contacts).items():
+            pybullet.changeDynamics(
+                *self._places[name], lateralFriction=friction, restitution=0.0, physicsClientId=self.client
+            )
+        for contact in self.model.contacts:
+            (one, link), (other, other_link) = (self._places[name] for name in contact.bodies)
+            pybullet.setCollisionFilterPair(one, other, link, other_link, 1, physicsClientId=self.client)
+
+    def place(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Put all bodies where they are said to be."""
+        q, v = 0, 0
+        for body in self.model.bodies:
+            loaded, link = self._places[body.name]
+            if link >= 0:
+                pybullet.resetJointState(loaded, link, qpos[q], qvel[v], physicsClientId=self.client)
+                q, v = q + 1, v + 1
+                continue
+            turn = (*qpos[q + 4 : q + 7], qpos[q + 3])
+            spin = rotation(qpos[q + 3 : q + 7]) @ qvel[v + 3 : v + 6]
+            pybullet.resetBasePositionAndOrientation(loaded, qpos[q : q + 3], turn, physicsClientId=self.client)
+            pybullet.resetBaseVelocity(loaded, qvel[v : v + 3], spin, physicsClientId=self.client)
+            q, v = q + 7, v + 6
+        self._left = np.concatenate([qpos, qvel])
+
+    def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Write where all bodies are."""
+        q, v = 0, 0
+        for body in self.model.bodies:
+            loaded, link = self._places[body.name]
+            if link >= 0:
+                qpos[q], qvel[v] = pybullet.getJointState(loaded, link, physicsClientId=self.client)[:2]
+                q, v = q + 1, v + 1
+                continue
+            at, turn = pybullet.getBasePositionAndOrientation(loaded, physicsClientId=self.client)
+            linear, spin = pybullet.getBaseVelocity(loaded, physicsClientId=self.client)
+            qpos[q : q + 7] = (*at, turn[3], *turn[:3])
+            qvel[v : v + 3] = linear
+            qvel[v + 3 : v + 6] = rotation(qpos[q + 3 : q + 7]).T @ spin
+            q, v = q + 7, v + 6
+        self._left = np.concatenate([qpos, qvel])
+
+    def is_left_at(self, qpos: np.ndarray, qvel: np.ndarray) -> bool:
+        """Return whether everything is where it is said to be."""
+        return self._left is not None and np.array_equal(self._left, np.concatenate([qpos, qvel]))
+
+    def step(self, force: np.ndarray, substeps: int) -> None:
+        """Move everything by ``substeps`` with the motors' ``force`` held."""
+        driven = [(*self._places[body.name], one) for body, one in zip(self.model.motors, force, strict=True)]
+        for _ in range(substeps):
+            for loaded, link, one in driven:
+                pybullet.setJointMotorControl2(
+                    loaded, link, pybullet.TORQUE_CONTROL, force=one, physicsClientId=self.client
+                )
+            pybullet.stepSimulation(physicsClientId=self.client)
+
+    def close(self) -> None:
+        """Close the physics server."""
+        pybullet.disconnect(physicsClientId=self.client)
+
+
+def rotation(quaternion: np.ndarray) -> np.ndarray:
+    """Return the matrix (3, 3) that turns vectors of a body, whose orientation is w, x, y, z, into the world's."""
+    w, x, y, z = quaternion
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def friction_of(contacts: tuple[Contact, ...]) -> dict[str, float]:
+    """Return a friction for every body, so that for each contact the product of both is that of the pair.
+
+    Raises:
+        InvalidValue: If there is none, which needs a ring of contacts.
+    """
+    found: dict[str, float] = {}
+    for contact in contacts:
+        one, other = contact.bodies
+        if one not in found and other not in found:
+            found[one] = 1.0
+        if one not in found:
+            one, other = other, one
+        wanted = float(contact.friction) / found[one]
+        if abs(found.setdefault(other, wanted) - wanted) > 1e-12:
+            raise InvalidValue(
+                f"The friction of {one} with {other} must follow from that of single bodies, as Bullet multiplies "
+                f"these, but other contacts ask for {found[other]:g} instead of {wanted:g}. Let one of them go."
+            )
+    return found
+
+
+class Engine:
+    """The rows' worlds, moved one after another: Bullet takes Python's lock, so threads would not help."""
+
+    def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray, threads: int):
+        """Prepare a world for every row; none is opened before it moves."""
+        if len(state) > MOST_WORLDS:
+            raise InvalidValue(
+                f"The engine pybullet must have at most {MOST_WORLDS} rows in a process, got {len(state)}. "
+                "Share them among processes, or use engine='mujoco'."
+            )
+        self.kernel, self._params, self._state = kernel, np.asarray(params), np.asarray(state)
+        self._worlds: dict[int, World] = {}
+        self._process = os.getpid()
+
+    def advance(self) -> None:
+        """See :class:`rlops.envs.robotics.engines.Engine`."""
+        if self._process != os.getpid():  # a fork has copies of its parent's worlds, and must not move them
+            self._worlds, self._process = {}, os.getpid()
+        for row in np.flatnonzero(self._state["moving"]):
+            self._move(int(row), self._state[row])
+
+    def _move(self, row: int, s: Any) -> None:
+        """Move one row, in its world as it was left, or in a new one if the row is not where that was left."""
+        model, world = from_row(self.kernel.build, self._params[row]), self._worlds.get(row)
+        qpos, qvel = s["qpos"].copy(), s["qvel"].copy()
+        if world is None or s["steps"] == 0 or world.model != model or not world.is_left_at(qpos, qvel):
+            if world is not None:
+                world.close()
+            world = self._worlds[row] = World(model)
+            world.place(qpos, qvel)
+        world.step(s["force"], self.kernel.SUBSTEPS)
+        world.read(qpos, qvel)
+        if np.isfinite(qpos).all() and np.isfinite(qvel).all():
+            s["qpos"], s["qvel"] = qpos, qvel
+        else:
+            s["failed"] = True
+
+    def close(self) -> None:
+        """Close all worlds."""
+        if self._process == os.getpid():
+            for world in self._worlds.values():
+                world.close()
+        self._worlds = {}
+
+    def __del__(self) -> None:
+        self.close()
