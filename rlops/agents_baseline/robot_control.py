@@ -51,7 +51,7 @@ class _Controller:
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Return an action for every row, ``(n, d)`` float64 within -1 … 1."""
-        return np.clip(self.wanted(envs, np.asarray(obs, np.float64)), -1.0, 1.0)
+        return np.asarray(np.clip(self.wanted(envs, np.asarray(obs, np.float64)), -1.0, 1.0))
 
     def wanted(self, envs: Any, obs: np.ndarray) -> np.ndarray:
         """Return what the rule wants, ``(n, d)``."""
@@ -79,11 +79,11 @@ class Balance(_Controller):
 
     def wanted(self, envs: Any, obs: np.ndarray) -> np.ndarray:
         """See :class:`_Controller`."""
-        return -obs[:, :4] @ self.gains.T
+        return np.asarray(-obs[:, :4] @ self.gains.T)
 
 
 def linear_cart() -> tuple[np.ndarray, np.ndarray]:
-    """Return the nominal cart near the upright pole, over a control step: what the state becomes, and the action's part.
+    """Return what becomes of the nominal cart in a control step near the upright pole: by its state, and by the action.
 
     The state is position, velocity, angle, rate; the action is a share of the greatest force.
     """
@@ -91,7 +91,9 @@ def linear_cart() -> tuple[np.ndarray, np.ndarray]:
     cart, pole, half = p["cart_mass_kg"], p["pole_mass_kg"], 0.5 * p["pole_length_m"]
     mass = np.array([[cart + pole, pole * half], [pole * half, pole * half * half * 4.0 / 3.0]])
     pull = np.linalg.inv(mass)
-    by_state = pull @ np.array([[0.0, -p["rail_damping"], 0.0, 0.0], [0.0, 0.0, pole * GRAVITY * half, -p["hinge_damping"]]])
+    by_state = pull @ np.array(
+        [[0.0, -p["rail_damping"], 0.0, 0.0], [0.0, 0.0, pole * GRAVITY * half, -p["hinge_damping"]]]
+    )
     by_force = pull @ np.array([kernel_cart_balance.STRONGEST_N, 0.0])
     rates = np.array([[0.0, 1.0, 0.0, 0.0], by_state[0], [0.0, 0.0, 0.0, 1.0], by_state[1]])
     forced = np.array([[0.0], [by_force[0]], [0.0], [by_force[1]]])
@@ -131,7 +133,7 @@ def _lengths() -> tuple[float, float]:
 
 def _wrapped(angle: np.ndarray) -> np.ndarray:
     """Return angles within ±π."""
-    return (angle + np.pi) % (2.0 * np.pi) - np.pi
+    return np.asarray((angle + np.pi) % (2.0 * np.pi) - np.pi)
 
 
 class InverseKinematics(_Controller):
@@ -164,7 +166,9 @@ class ScriptedPush(_Controller):
         off, behind = _dot(tip - box, across), -_dot(tip - box, along)
         astray = np.arctan2(off, behind)  # how far round the box the tip is from being behind it
         around = np.stack([-outwards[:, 1], outwards[:, 0]], axis=1)
-        circling = CIRCLE_PER_S * (CIRCLE_M - radius) * outwards + CIRCLE_M_PER_S * np.clip(2.0 * astray, -1.0, 1.0) * around
+        circling = (
+            CIRCLE_PER_S * (CIRCLE_M - radius) * outwards + CIRCLE_M_PER_S * np.clip(2.0 * astray, -1.0, 1.0) * around
+        )
         speed = np.minimum(MOST_PUSH_M_PER_S, LEAST_PUSH_M_PER_S + PUSH_PER_S * distance)
         pushing = speed * np.clip(1.0 - np.abs(off) / STEER_WITHIN_M, 0.0, 1.0) * along - STEER_PER_S * off * across
         push, done = np.abs(astray) < PUSH_WITHIN_RAD, distance < 0.6 * p["tolerance_m"]
@@ -181,7 +185,7 @@ def _split(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.sum(one * other, axis=1, keepdims=True)
+    return np.asarray(np.sum(one * other, axis=1, keepdims=True))
 
 
 def _joint_speeds(obs: np.ndarray, velocity: np.ndarray, force: np.ndarray) -> np.ndarray:

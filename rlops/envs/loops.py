@@ -81,8 +81,8 @@ _CHOSEN = _SHOWN + len(Shown._fields)
 
 STEP, STEP_OR_RESET, ACT, ACT_OR_RESET, STEP_AGENTS, ACT_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(9)
 """The verbs: step and refuse rows that have ended; step and reset those; the same two for what comes before an engine
-moves the rows; step from ``bids``, and what comes before; start the next episode of the ``chosen`` rows with their sticky
-parameters, or with those that they have; write what the chosen observe."""
+moves the rows; step from ``bids``, and what comes before; start the next episode of the ``chosen`` rows with their
+sticky parameters, or with those that they have; write what the chosen observe."""
 
 ILLEGAL, ENDED, MALFORMED = 1 << 32, 1 << 33, -(1 << 34)
 """What a step returns if nothing was done: ``-ILLEGAL`` or ``-ENDED`` minus the row, or ``MALFORMED`` for actions that

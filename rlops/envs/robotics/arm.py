@@ -8,6 +8,7 @@ import math
 
 from numba import njit
 
+from rlops.envs.compiling import compiled
 from rlops.envs.draws import normal, stream_key
 from rlops.envs.robotics.model import Body, Geom, box_inertia
 from rlops.envs.robotics.motors import drive
@@ -39,7 +40,9 @@ _BLUE, _ORANGE = (0.16, 0.36, 0.58), (0.85, 0.49, 0.13)
 def links(p, *, tip=()):
     """Return the upper arm and the forearm, the latter with further shapes ``tip``."""
     upper, fore = p.upper_length_m, p.fore_length_m
-    column = Geom("cylinder", (0.05, 0.5 * HEIGHT_M - 0.03), (0.0, 0.0, -0.5 * HEIGHT_M - 0.03), colour=(0.35, 0.35, 0.38))
+    column = Geom(
+        "cylinder", (0.05, 0.5 * HEIGHT_M - 0.03), (0.0, 0.0, -0.5 * HEIGHT_M - 0.03), colour=(0.35, 0.35, 0.38)
+    )
     return (
         Body(
             "shoulder", p.upper_mass_kg, box_inertia(p.upper_mass_kg, 0.5 * upper, 0.04, 0.03), "hinge", "z",
@@ -98,3 +101,13 @@ def goal_term(p, distance):
     if p.reward_mode == SPARSE:
         return 0.0 if near else -1.0
     return (1.0 if near else 0.0) - 10.0 * distance
+
+
+@compiled
+def goal_rewards(params, achieved, desired, out):
+    """Write the reward (n,) of each pair of places (n, g), by the parameters (n,) of its row, or one for all."""
+    for i in range(len(out)):
+        square = 0.0
+        for k in range(achieved.shape[1]):
+            square += (achieved[i, k] - desired[i, k]) ** 2
+        out[i] = goal_term(params[min(i, len(params) - 1)], math.sqrt(square))

@@ -22,6 +22,9 @@ from rlops.envs.robotics.arm import (
     tip_x,
     tip_y,
 )
+from rlops.envs.robotics.arm import (
+    goal_rewards as goal_rewards,
+)
 from rlops.envs.robotics.model import FLOOR, Body, Contact, Geom, Model, box_inertia
 from rlops.envs.robotics.motors import CONTROL_S, engine_fields, read_joint
 from rlops.envs.robotics.params import DENSE, PUSH_PARAMETERS
@@ -105,7 +108,11 @@ def build(p):
     tip = (
         Geom("cylinder", (0.01, -0.5 * down), (p.fore_length_m, 0.0, 0.5 * down), colour=(0.45, 0.45, 0.48)),
         Geom(
-            "cylinder", (TIP_RADIUS_M, TIP_HALF_M), (p.fore_length_m, 0.0, down), colour=(0.75, 0.22, 0.17), touches=True
+            "cylinder",
+            (TIP_RADIUS_M, TIP_HALF_M),
+            (p.fore_length_m, 0.0, down),
+            colour=(0.75, 0.22, 0.17),
+            touches=True,
         ),
     )
     half = p.box_half_m

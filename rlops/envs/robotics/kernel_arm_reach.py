@@ -23,6 +23,9 @@ from rlops.envs.robotics.arm import (
     tip_x,
     tip_y,
 )
+from rlops.envs.robotics.arm import (
+    goal_rewards as goal_rewards,
+)
 from rlops.envs.robotics.model import GRAVITY, Body, Geom, Model, cylinder_inertia, joined
 from rlops.envs.robotics.motors import CONTROL_S, engine_fields, read_joint
 from rlops.envs.robotics.params import REACH_PARAMETERS

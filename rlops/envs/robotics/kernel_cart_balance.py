@@ -11,7 +11,7 @@ from numba import njit
 from rlops.envs.contract import Column, state_dtype
 from rlops.envs.draws import stream_key, uniform
 from rlops.envs.robotics.model import Body, Geom, Model, box_inertia, cylinder_inertia, joined
-from rlops.envs.robotics.motors import CONTROL_S, LONGEST_LATENCY_S, drive, engine_fields, read_joint
+from rlops.envs.robotics.motors import CONTROL_S, drive, engine_fields, read_joint
 from rlops.envs.robotics.params import CART_PARAMETERS, DENSE
 
 PARAMETERS = CART_PARAMETERS
@@ -92,7 +92,9 @@ def build(p):
         ),
     )  # fmt: skip
     rail = Geom("cylinder", (0.015, RAIL_M), (0.0, 0.0, 0.5), "x", (0.35, 0.35, 0.38))
-    ends = tuple(Geom("box", (0.02, 0.08, 0.08), (side * RAIL_M, 0.0, 0.5), colour=(0.35, 0.35, 0.38)) for side in (-1, 1))
+    ends = tuple(
+        Geom("box", (0.02, 0.08, 0.08), (side * RAIL_M, 0.0, 0.5), colour=(0.35, 0.35, 0.38)) for side in (-1, 1)
+    )
     return Model("cart-balance", (cart, hinged), TIMESTEP_S, scenery=(rail, *ends))
 
 

@@ -1,8 +1,8 @@
 """What lies between a command and a joint, and between a joint and a reading: the same for every engine.
 
 A command reaches its motor after ``latency_s``; the motor follows it with a first-order lag; what it gives is scaled by
-``motor_gain`` and lessened by dry friction. An engine holds a force for a whole control step, so it gets the mean of what
-the motor gives within it, which has the impulse of the real course. Joints are read with noise, and in steps of an
+``motor_gain`` and lessened by dry friction. An engine holds a force for a whole control step, so it gets the mean of
+what the motor gives within it, which has the impulse of the real course. Joints are read with noise, and in steps of an
 encoder.
 """
 

@@ -47,10 +47,10 @@ REACH_PARAMETERS = (
     Parameter("horizon_steps", "steps", 150, 10, 2000, "reset", "3 s", integer=True),
     _REWARD,
     *ARM_PARAMETERS,
-    Parameter("hand_mass_kg", "kg", 0.5, 0.1, 2, "physical", f"{GUESS}: the quill and its hand", plausible=(0.35, 0.7)),
+    Parameter("hand_mass_kg", "kg", 0.5, 0.1, 2, "physical", f"{GUESS}: quill with hand", plausible=(0.35, 0.7)),
     Parameter("payload_kg", "kg", 0, 0, 2, "physical", "carried in the hand; gravity is compensated without it",
               plausible=(0, 0.5)),
-    Parameter("tolerance_m", "m", 0.02, 0.002, 0.1, "reset", "distance at which the goal is reached"),
+    Parameter("tolerance_m", "m", 0.02, 0.002, 0.3, "reset", "distance at which the goal is reached"),
     Parameter("effort_cost", "-", 0.02, 0, 1, "reset", "of the mean square of the action, a step"),
 )
 PUSH_PARAMETERS = (
@@ -61,8 +61,8 @@ PUSH_PARAMETERS = (
     Parameter("box_half_m", "m", 0.05, 0.03, 0.07, "physical", "half the box's edge", plausible=(0.045, 0.055)),
     Parameter("box_centre_m", "m", 0, -0.02, 0.02, "physical", "of mass, off the middle", plausible=(-0.01, 0.01)),
     Parameter("friction", "-", 0.5, 0.05, 1.2, "physical", f"{GUESS}: of the box on the floor", plausible=(0.3, 0.9)),
-    Parameter("tip_friction", "-", 0.3, 0, 1, "physical", f"{GUESS}: of the arm's tip on the box", plausible=(0.1, 0.6)),
-    Parameter("tolerance_m", "m", 0.04, 0.005, 0.2, "reset", "distance at which the goal is reached"),
+    Parameter("tip_friction", "-", 0.3, 0, 1, "physical", f"{GUESS}: of the tip on the box", plausible=(0.1, 0.6)),
+    Parameter("tolerance_m", "m", 0.04, 0.002, 0.3, "reset", "distance at which the goal is reached"),
     Parameter("effort_cost", "-", 0.02, 0, 1, "reset", "of the mean square of the action, a step"),
 )
 # fmt: on

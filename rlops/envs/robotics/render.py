@@ -1,6 +1,6 @@
 """Pictures of the robots: by MuJoCo's OpenGL, or by PyBullet's renderer in software.
 
-MuJoCo draws where there is EGL or OSMesa (a package of the system: ``libegl1 libgl1-mesa-dri``), which needs no display.
+MuJoCo draws where there is EGL or OSMesa (packages of the system: ``libegl1 libgl1-mesa-dri``), which need no display.
 Where there is neither, and for the engine ``pybullet``, PyBullet draws; the world is the same. Each picture is made of
 the row's parameters and state alone.
 """
@@ -110,9 +110,7 @@ class _Offscreen:
         camera = mujoco.MjvCamera()
         camera.lookat[:], camera.distance = view.at, view.distance
         camera.azimuth, camera.elevation = view.azimuth, view.elevation
-        mujoco.mjv_updateScene(
-            world, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, scene
-        )
+        mujoco.mjv_updateScene(world, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, scene)
         for mark in marks:
             _add_mark(scene, mark)
         pixels = np.empty((HEIGHT, WIDTH, 3), np.uint8)
@@ -189,5 +187,7 @@ def _show(pybullet: Any, shape: Geom, client: dict[str, int]) -> None:
         )
     else:
         made = pybullet.createVisualShape(pybullet.GEOM_BOX, halfExtents=shape.size, rgbaColor=colour, **client)
-    turned = pybullet.getQuaternionFromEuler({"x": (0, np.pi / 2, 0), "y": (np.pi / 2, 0, 0)}.get(shape.along, (0, 0, 0)))
+    turned = pybullet.getQuaternionFromEuler(
+        {"x": (0, np.pi / 2, 0), "y": (np.pi / 2, 0, 0)}.get(shape.along, (0, 0, 0))
+    )
     pybullet.createMultiBody(0, baseVisualShapeIndex=made, basePosition=shape.at, baseOrientation=turned, **client)

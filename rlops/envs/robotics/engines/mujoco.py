@@ -95,8 +95,8 @@ class _Worlds:
             return
         self._process = os.getpid()
         read = parameters_of(self.kernel.build, self._params[0])
-        places = [self._params.dtype.names.index(name) for name in read]
-        self._columns = np.array(places, np.int64)
+        names = [parameter.name for parameter in self.kernel.PARAMETERS]
+        self._columns = np.array([names.index(name) for name in read], np.int64)
         self._known = np.full((self.rows, len(read)), _NEVER, np.int64)
         self._changed = np.zeros(self.rows, np.bool_)
         self._model = compiled_model(self.kernel.build, self._params)

@@ -21,7 +21,6 @@ from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Contact, Model, from
 from rlops.errors import InvalidValue, MissingExtra
 
 
-
 def _quiet_import() -> Any:
     """Import PyBullet without the line about its build that it prints on standard output."""
     sys.stdout.flush()
@@ -202,14 +201,14 @@ class Engine:
 
     def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray, threads: int):
         """Prepare a world for every row; none is opened before it moves."""
+        self._worlds: dict[int, World] = {}
+        self._process = os.getpid()
         if len(state) > MOST_WORLDS:
             raise InvalidValue(
                 f"The engine pybullet must have at most {MOST_WORLDS} rows in a process, got {len(state)}. "
                 "Share them among processes, or use engine='mujoco'."
             )
         self.kernel, self._params, self._state = kernel, np.asarray(params), np.asarray(state)
-        self._worlds: dict[int, World] = {}
-        self._process = os.getpid()
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""

@@ -1,0 +1,333 @@
+"""The two engines: the same source, the same motion where nothing touches, the same friction where something does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from multiprocessing import get_context
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlops.envs.batch import Batch
+from rlops.envs.contract import family, parameter_dtype
+from rlops.envs.faces import Env
+from rlops.envs.robotics import ROBOTICS, kernel_arm_push, kernel_arm_reach, kernel_cart_balance
+from rlops.envs.robotics.engines import mujoco as mujoco_engine
+from rlops.envs.robotics.engines import pybullet as pybullet_engine
+from rlops.envs.robotics.model import (
+    FLOOR,
+    GRAVITY,
+    Body,
+    Contact,
+    Geom,
+    Model,
+    box_inertia,
+    from_row,
+    joined,
+    mjcf,
+    parameters_of,
+    sphere_inertia,
+)
+from rlops.errors import InvalidValue, UnknownName
+
+NAMES = [f.name for f in ROBOTICS]
+CONTACT_FREE = ["CartBalance", "ArmReach"]
+KERNELS = {"CartBalance": kernel_cart_balance, "ArmReach": kernel_arm_reach, "ArmPush": kernel_arm_push}
+
+
+def _nominal(kernel):
+    return {p.name: p.nominal for p in kernel.PARAMETERS}
+
+
+def _physical(kernel, share):
+    """Return physical parameters at a ``share`` of the way between their bounds."""
+    return {
+        p.name: p.low + share * (p.high - p.low) for p in kernel.PARAMETERS if p.kind in ("physical", "actuation")
+    } | {"motor_lag_s": 0.03 * share, "dry_friction": 0.02 * share}
+
+
+def _played(name, engine, params, steps=200, rows=1, threads=1, seed=5, serial=False):
+    """Return positions and velocities after every step under actions that swing."""
+    batch = Batch(family(name), 0, rows, params={"horizon_steps": 1000, **params}, engine=engine, threads=threads)
+    if serial:
+        batch._engine = mujoco_engine.SerialEngine(batch.kernel, batch.params, batch.state, threads)
+    batch.seed(np.arange(rows), [seed + i for i in range(rows)])
+    batch.reset()
+    found = []
+    wide = batch.actions.shape[1]
+    for step in range(steps):
+        batch.actions[:] = 0.3 * np.sin(step / 7.0 + np.arange(wide) + 0.1 * np.arange(rows)[:, None])
+        batch.step(batch.actions, True)
+        found.append(np.concatenate([batch.state["qpos"], batch.state["qvel"]], axis=1))
+    return np.array(found)
+
+
+# -- the twin --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CONTACT_FREE)
+def test_contact_free_twins_agree_to_1e_9_over_four_seconds(name):
+    one, other = (_free_run(name, engine, _nominal(KERNELS[name])) for engine in ("mujoco", "pybullet"))
+    assert np.abs(one - other).max() < 1e-9
+    assert np.abs(one[-1] - one[0]).max() > 0.1
+
+
+@settings(max_examples=8, deadline=None)
+@given(share=st.floats(0.05, 0.95))
+@pytest.mark.parametrize("name", CONTACT_FREE)
+def test_contact_free_twins_agree_for_any_physical_parameters(name, share):
+    params = _nominal(KERNELS[name]) | _physical(KERNELS[name], share)
+    one, other = (_free_run(name, engine, params, seconds=0.5) for engine in ("mujoco", "pybullet"))
+    assert np.abs(one - other).max() < 1e-9
+
+
+def _free_run(name, engine, params, seconds=4.0):
+    """Return the course of a model that swings under small forces, whatever a task would say of it."""
+    kernel = KERNELS[name]
+    model = from_row(kernel.build, params)
+    steps = round(seconds / model.timestep_s)
+    qpos, qvel = np.full(model.positions, 0.2), np.full(model.velocities, 0.3)
+    force = 0.2 * np.arange(1, len(model.motors) + 1)
+    found = []
+    if engine == "mujoco":
+        world = mujoco.MjModel.from_xml_string(mjcf(model))
+        data = mujoco.MjData(world)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = qpos, qvel, force
+        for _ in range(steps):
+            mujoco.mj_step(world, data)
+            found.append(np.concatenate([data.qpos, data.qvel]))
+        return np.array(found)
+    world = pybullet_engine.World(model)
+    world.place(qpos, qvel)
+    for _ in range(steps):
+        world.step(force, 1)
+        world.read(qpos, qvel)
+        found.append(np.concatenate([qpos, qvel]))
+    world.close()
+    return np.array(found)
+
+
+# -- friction --------------------------------------------------------------------------------------------------
+
+
+FLAT_M = 0.015
+"""Half the box's height: a higher one pitches, and slides on an edge."""
+
+
+def _sliding_box(friction):
+    box = Body(
+        "box", 0.5, box_inertia(0.5, 0.05, 0.05, FLAT_M), "free", at=(0.0, 0.0, FLAT_M),
+        geoms=(Geom("box", (0.05, 0.05, FLAT_M), touches=True),),
+    )  # fmt: skip
+    return Model("sliding-box", (box,), 0.002, (Contact(("box", FLOOR), friction),))
+
+
+def _slid_m(engine, friction, speed):
+    model = _sliding_box(friction)
+    qpos, qvel = np.array([0.0, 0, FLAT_M, 1, 0, 0, 0]), np.array([speed, 0.0, 0, 0, 0, 0])
+    if engine == "mujoco":
+        world = mujoco.MjModel.from_xml_string(mjcf(model))
+        data = mujoco.MjData(world)
+        mujoco.mj_step(world, data, 250)  # to lie still
+        start = data.qpos[0]
+        data.qvel[0] = speed
+        mujoco.mj_step(world, data, 750)
+        return data.qpos[0] - start
+    world = pybullet_engine.World(model)
+    world.place(qpos, np.zeros(6))
+    world.step(np.zeros(0), 250)
+    world.read(qpos, qvel)
+    start = qpos[0]
+    qvel[0] = speed
+    world.place(qpos, qvel)
+    world.step(np.zeros(0), 750)
+    world.read(qpos, qvel)
+    world.close()
+    return qpos[0] - start
+
+
+@pytest.mark.parametrize("friction", [0.3, 0.5, 0.8])
+def test_a_box_slides_as_far_in_both_engines_as_on_paper(friction):
+    speed = 3.0  # a step of the integrator is then a small part of the way
+    exact = speed**2 / (2.0 * friction * GRAVITY)
+    far = {engine: _slid_m(engine, friction, speed) for engine in ("mujoco", "pybullet")}
+    assert far["mujoco"] == pytest.approx(exact, rel=0.01)
+    assert far["pybullet"] == pytest.approx(exact, rel=0.01)
+    assert far["mujoco"] == pytest.approx(far["pybullet"], rel=0.01)
+
+
+def test_bullet_gets_a_friction_for_every_body_whose_products_are_those_of_the_pairs():
+    contacts = (Contact(("box", FLOOR), 0.5), Contact(("tip", "box"), 0.3), Contact(("tip", "wall"), 0.6))
+    found = pybullet_engine.friction_of(contacts)
+    for contact in contacts:
+        one, other = contact.bodies
+        assert found[one] * found[other] == pytest.approx(contact.friction)
+
+
+def test_a_ring_of_contacts_that_bullet_cannot_have_is_refused():
+    ring = (Contact(("a", "b"), 0.5), Contact(("b", "c"), 0.5), Contact(("a", "c"), 0.3))
+    with pytest.raises(InvalidValue, match="Let one of them go"):
+        pybullet_engine.friction_of(ring)
+
+
+# -- MuJoCo ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_native_batch_equals_a_serial_loop_bit_for_bit(name, threads):
+    many = {"payload_kg": 0.2} if name != "ArmPush" else {"friction": 0.7, "box_centre_m": 0.01}
+    native = _played(name, "mujoco", many, 60, rows=5, threads=threads)
+    serial = _played(name, "mujoco", many, 60, rows=5, serial=True)
+    np.testing.assert_array_equal(native, serial)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_with_parameters_of_its_own_moves_as_a_model_compiled_from_them(name):
+    kernel = KERNELS[name]
+    values = _nominal(kernel) | _physical(kernel, 0.7)
+    params = np.zeros(2, parameter_dtype(kernel.PARAMETERS))
+    for parameter, value in _nominal(kernel).items():
+        params[parameter] = value
+    for parameter, value in values.items():
+        params[parameter][1] = value
+    batch = Batch(family(name), 0, 2, engine="mujoco")
+    batch.base[:] = params
+    batch.seed(np.arange(2), [3, 3])
+    batch.reset()
+    world = mujoco.MjModel.from_xml_string(mjcf(from_row(kernel.build, values)))
+    data = mujoco.MjData(world)
+    data.qpos[:], data.qvel[:] = batch.state["qpos"][1], batch.state["qvel"][1]
+    for step in range(20):
+        batch.actions[:] = 0.3 * np.sin(step / 3.0)
+        batch.step(batch.actions, False)
+        data.ctrl[:] = batch.state["force"][1]
+        mujoco.mj_step(world, data, kernel.SUBSTEPS)
+        np.testing.assert_allclose(batch.state["qpos"][1], data.qpos, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_simulation_that_explodes_ends_its_episode_alone_and_says_so(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log of its own
+
+    envs = gym.make_vec(f"rlops/{name}-v0", num_envs=3, autoreset_mode="SameStep")
+    envs.reset(seed=0)
+    envs.unwrapped.state["qvel"][1] = np.nan
+    actions = np.zeros(envs.action_space.shape, np.float32)
+    obs, reward, terminated, _, infos = envs.step(actions)
+    assert terminated.tolist() == [False, True, False]
+    assert infos["final_info"]["failed"][1]
+    assert reward[1] < -10.0
+    assert np.isfinite(obs).all()
+    _, _, terminated, _, infos = envs.step(actions)
+    assert not terminated.any()
+    assert not infos["failed"].any()
+
+
+def _in_a_child(batch, queue):
+    batch.actions[:] = 0.3
+    batch.step(batch.actions, False)
+    queue.put(batch.state["qpos"].copy())
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "pybullet"])
+def test_a_forked_child_makes_simulations_of_its_own(engine):
+    batch = Batch(family("ArmReach"), 0, 2, engine=engine, threads=1)
+    batch.seed(np.arange(2), [0, 1])
+    batch.reset()
+    batch.step(batch.actions, False)
+    context = get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_a_child, args=(batch, queue))
+    child.start()
+    theirs = queue.get(timeout=60)
+    child.join(60)
+    assert child.exitcode == 0
+    batch.actions[:] = 0.3
+    batch.step(batch.actions, False)
+    np.testing.assert_array_equal(theirs, batch.state["qpos"])
+
+
+# -- PyBullet --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_episode_in_a_used_world_of_bullet_is_that_of_a_fresh_one(name):
+    fresh = _played(name, "pybullet", {}, 60)
+    batch = Batch(family(name), 0, 1, params={"horizon_steps": 1000}, engine="pybullet")
+    for _ in range(2):
+        batch.seed(np.arange(1), [5])
+        batch.reset()
+        again = []
+        for step in range(60):
+            batch.actions[:] = 0.3 * np.sin(step / 7.0 + np.arange(batch.actions.shape[1]))
+            batch.step(batch.actions, True)
+            again.append(np.concatenate([batch.state["qpos"], batch.state["qvel"]], axis=1))
+    np.testing.assert_array_equal(fresh, np.array(again))
+
+
+def test_bullet_refuses_more_rows_than_it_survives():
+    with pytest.raises(InvalidValue, match="at most 1000 rows"):
+        Batch(family("CartBalance"), 0, 1001, engine="pybullet")
+
+
+def test_importing_bullet_prints_nothing():
+    program = [sys.executable, "-c", "import rlops.envs.robotics.engines.pybullet"]
+    assert subprocess.run(program, capture_output=True, check=True).stdout == b""
+
+
+# -- the source ------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(UnknownName, match="mujoco, pybullet"):
+        Batch(family("CartBalance"), 0, 1, engine="bullet")
+    with pytest.raises(UnknownName, match="option"):
+        Env("Dispatch", 0, engine="mujoco")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_body_is_lighter_than_air_or_denser_than_steel(name):
+    model = from_row(KERNELS[name].build, _nominal(KERNELS[name]))
+    for body in model.bodies:
+        volume = sum(_volume(geom) for geom in body.geoms)
+        assert 10.0 < body.mass / volume < 8000.0, body.name
+
+
+def _volume(geom):
+    if geom.shape == "sphere":
+        return 4.0 / 3.0 * np.pi * geom.size[0] ** 3
+    if geom.shape == "cylinder":
+        return 2.0 * np.pi * geom.size[0] ** 2 * geom.size[1]
+    return 8.0 * np.prod(geom.size)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_physical_parameter_of_mass_length_or_friction_reaches_the_model(name):
+    kernel = KERNELS[name]
+    read = parameters_of(kernel.build, _nominal(kernel))
+    told = [p.name for p in kernel.PARAMETERS if p.name.endswith(("mass_kg", "length_m", "friction", "payload_kg"))]
+    assert set(told) - {"dry_friction"} <= set(read)
+
+
+@given(mass=st.floats(0.1, 10), far=st.floats(0.01, 2))
+def test_joined_spheres_have_the_inertia_of_two_points_and_their_own(mass, far):
+    radius = 0.05
+    ball = sphere_inertia(mass, radius)
+    total, centre, inertia = joined((mass, (0.0, 0.0, 0.0), ball), (mass, (0.0, 0.0, far), ball))
+    assert total == pytest.approx(2 * mass)
+    assert centre == pytest.approx((0.0, 0.0, far / 2))
+    about = 2 * ball[0] + 2 * mass * (far / 2) ** 2
+    assert inertia == pytest.approx((about, about, 2 * ball[0]))
+
+
+def test_a_model_is_told_apart_by_its_numbers():
+    one = from_row(kernel_arm_reach.build, _nominal(kernel_arm_reach))
+    assert replace(one, timestep_s=0.001) != one
+    assert from_row(kernel_arm_reach.build, _nominal(kernel_arm_reach)) == one
