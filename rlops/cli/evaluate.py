@@ -15,13 +15,16 @@ from rich.table import Table
 
 from rlops.cli.options import (
     Demand,
+    Engine,
     Id,
     LoadFile,
     Params,
     Randomize,
+    RealityProfile,
     WeatherFile,
     Years,
     parameters,
+    robot_options,
     terminal,
     user_data,
 )
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from rlops.agents_baseline.evaluate import Episodes, Interval
 
 HEADLINES = {
+    "is_success": "success",
+    "distance_m": "m from goal",
+    "at_goal_s": "s at goal",
+    "upright_s": "s upright",
+    "position_rms": "m off",
     "pue": "PUE",
     "kwh_cooling": "kWh cooling",
     "over_recommended_k_min": "K min above 27 °C",
@@ -60,6 +68,8 @@ def evaluate(
     load: LoadFile = None,
     param: Params = None,
     randomize: Randomize = None,
+    engine: Engine = None,
+    profile: RealityProfile = None,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Trained agents draw their actions.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every key figure.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures there.")] = None,
@@ -69,6 +79,7 @@ def evaluate(
     from rlops.agents_baseline.evaluate import write_json
 
     data = user_data(id, demand, weather, load, years)
+    robot = robot_options(id, engine, profile)
     console = terminal()
     for line in data.told:
         console.print(line, highlight=False)
@@ -83,9 +94,10 @@ def evaluate(
         id,
         agents,
         range(seed, seed + episodes),
-        params={**data.params, **parameters(param)},
+        params={**data.params, **robot.pop("params", {}), **parameters(param)},
         randomization=randomize,
         **data.options,
+        **robot,
     )
     if randomize is not None:
         console.print(f"Every day draws its parameters: {randomize}, sha256 {results[0].randomization[:12]}.")

@@ -36,6 +36,13 @@ Params = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Another value of a parameter; repeatable."),
 ]
+Engine = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Physics engine of a robot: mujoco or pybullet.", show_default=False)
+]
+RealityProfile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="What stands for reality, for example a1: engine and parameters."),
+]
 Randomize = Annotated[
     str | None,
     typer.Option(
@@ -62,6 +69,16 @@ def parameters(assignments: list[str] | None) -> dict[str, Any]:
         except ValueError:
             values[name] = value
     return values
+
+
+def robot_options(id: str, engine: str | None, profile: str | None) -> dict[str, Any]:
+    """Return the construction options of a robot: its engine, and the parameters of a reality profile."""
+    options: dict[str, Any] = {} if engine is None else {"engine": engine}
+    if profile is not None:
+        from rlops.envs.robotics.profiles import reality
+
+        options = {**reality(id, profile).options(), **options}
+    return options
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,17 @@ def goals(env: Any) -> Any:
     return kind(env)
 
 
+def kernel_of(face: Any) -> Any:
+    """Return the kernel of an environment, or None."""
+    return getattr(face, "kernel", None)
+
+
 class _Parts:
     """Which columns of an observation are achieved and desired."""
 
     def __init__(self, env: Any):
         self.face = getattr(env, "unwrapped", env)
-        self.kernel: Any = getattr(self.face, "kernel", None)
+        self.kernel = kernel_of(self.face)
         if not hasattr(self.kernel, "GOAL"):
             raise InvalidValue(
                 f"goals needs an environment with a goal, got {type(self.face).__name__}. "

@@ -279,7 +279,8 @@ def test_bullet_refuses_more_rows_than_it_survives():
 
 def test_importing_bullet_prints_nothing():
     program = [sys.executable, "-c", "import rlops.envs.robotics.engines.pybullet"]
-    assert subprocess.run(program, capture_output=True, check=True).stdout == b""
+    done = subprocess.run(program, capture_output=True, check=True)
+    assert done.stdout + done.stderr == b""
 
 
 # -- the source ------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ ENGINES = ("mujoco", "pybullet")
 RENDER = "rlops.envs.robotics.render"
 RENDER_FPS = 50
 STEP_MINUTES = CONTROL_S / 60
-DERIVED = {"read": "observation", "seen": "observation", "return_": "reward"}
+DERIVED = {"read": "observation", "seen": "observation"}
 INFO = ("failed",)
 GOAL = ("box", "goal")
 """Beginnings of the names of the columns that say where the box is and where it should be."""
@@ -84,7 +84,6 @@ KPIS = (
     Column("distance_m", "m", 0, 10, "of the box from the goal, at the end"),
     Column("at_goal_s", "s", 0, 100, "that the box was at the goal"),
     Column("effort", "-", 0, 1, "mean square of the action"),
-    Column("return", "-", -1e9, 1e9, "sum of the rewards"),
 )
 BOX = JOINTS
 """Where the box's positions and velocities begin."""
@@ -97,7 +96,6 @@ STATE = state_dtype(
         ("distance", "f8"),  # of the box from the goal
         ("at_goal", "i8"),  # steps
         ("effort", "f8"),  # sum over the episode
-        ("return_", "f8"),
     ],
 )
 
@@ -176,7 +174,6 @@ def step(p, s, d, action):
     s.terms[1] = APPROACH * max(gap, 0.0) if p.reward_mode == DENSE else 0.0
     s.terms[2] = -p.effort_cost * effort
     s.terms[3] = FAILED if s.failed else 0.0
-    s.return_ += s.terms[0] + s.terms[1] + s.terms[2] + s.terms[3]
 
 
 @njit(error_model="numpy")
@@ -209,4 +206,3 @@ def kpis(p, s, d, out):
     out[1] = s.distance
     out[2] = s.at_goal * CONTROL_S
     out[3] = s.effort / s.steps
-    out[4] = s.return_

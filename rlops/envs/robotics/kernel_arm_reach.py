@@ -35,7 +35,7 @@ ENGINES = ("mujoco", "pybullet")
 RENDER = "rlops.envs.robotics.render"
 RENDER_FPS = 50
 STEP_MINUTES = CONTROL_S / 60
-DERIVED = {"read": "observation", "seen": "observation", "return_": "reward"}
+DERIVED = {"read": "observation", "seen": "observation"}
 INFO = ("failed",)
 GOAL = ("hand", "goal")
 """Beginnings of the names of the columns that say where the hand is and where it should be."""
@@ -84,7 +84,6 @@ KPIS = (
     Column("distance_m", "m", 0, 2, "from the goal, at the end"),
     Column("at_goal_s", "s", 0, 100, "spent at the goal"),
     Column("effort", "-", 0, 1, "mean square of the action"),
-    Column("return", "-", -1e9, 1e9, "sum of the rewards"),
 )
 STATE = state_dtype(
     REWARD_TERMS,
@@ -95,7 +94,6 @@ STATE = state_dtype(
         ("distance", "f8"),  # of the hand from the goal
         ("at_goal", "i8"),  # steps
         ("effort", "f8"),  # sum over the episode
-        ("return_", "f8"),
     ],
 )
 
@@ -164,7 +162,6 @@ def step(p, s, d, action):
     s.terms[0] = goal_term(p, s.distance)
     s.terms[1] = -p.effort_cost * effort
     s.terms[2] = FAILED if s.failed else 0.0
-    s.return_ += s.terms[0] + s.terms[1] + s.terms[2]
 
 
 @njit(error_model="numpy")
@@ -187,4 +184,3 @@ def kpis(p, s, d, out):
     out[1] = s.distance
     out[2] = s.at_goal * CONTROL_S
     out[3] = s.effort / s.steps
-    out[4] = s.return_

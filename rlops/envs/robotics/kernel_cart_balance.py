@@ -19,7 +19,7 @@ ENGINES = ("mujoco", "pybullet")
 RENDER = "rlops.envs.robotics.render"
 RENDER_FPS = 50
 STEP_MINUTES = CONTROL_S / 60
-DERIVED = {"read": "observation", "return_": "reward"}
+DERIVED = {"read": "observation"}
 INFO = ("failed",)
 
 TIMESTEP_S = 0.002
@@ -54,7 +54,6 @@ KPIS = (
     Column("upright_s", "s", 0, 100, "until the pole fell or the episode ended"),
     Column("angle_rms", "rad", 0, 1, "root mean square of the pole's angle"),
     Column("position_rms", "m", 0, 3, "root mean square of the cart's position"),
-    Column("return", "-", -1e9, 1e9, "sum of the rewards"),
 )
 STATE = state_dtype(
     REWARD_TERMS,
@@ -65,7 +64,6 @@ STATE = state_dtype(
         ("gust_n", "f8"),
         ("angle_square", "f8"),  # sums over the episode
         ("position_square", "f8"),
-        ("return_", "f8"),
     ],
 )
 
@@ -146,8 +144,6 @@ def step(p, s, d, action):
         s.terms[3] = FALL if s.terminated else 0.0
     elif s.truncated and s.still >= min(STILL_STEPS, p.horizon_steps):
         s.terms[4] = 1.0
-    for term in range(5):
-        s.return_ += s.terms[term]
     _read(p, s, s.steps + 1)
 
 
@@ -168,4 +164,3 @@ def kpis(p, s, d, out):
     out[1] = s.steps * CONTROL_S
     out[2] = math.sqrt(s.angle_square / s.steps)
     out[3] = math.sqrt(s.position_square / s.steps)
-    out[4] = s.return_

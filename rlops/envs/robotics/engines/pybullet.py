@@ -22,16 +22,16 @@ from rlops.errors import InvalidValue, MissingExtra
 
 
 def _quiet_import() -> Any:
-    """Import PyBullet without the line about its build that it prints on standard output."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    """Import PyBullet without the line about its build that it prints."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         return importlib.import_module("pybullet")
     except ImportError:
         raise MissingExtra("the engine pybullet", "robotics") from None
     finally:
-        os.dup2(kept, 1)
+        os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
 
