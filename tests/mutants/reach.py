@@ -7,6 +7,7 @@ through calls, constants and imports is what the verb's layer depends on, and no
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -142,6 +143,13 @@ def kernels(id: str) -> list[str]:
     family, number = parse_id(id)
     kernel = family.kernel(number)
     return [kernel.__name__, *getattr(kernel, "VARIANTS", {}).values()]
+
+
+@cache
+def derived(id: str) -> dict[str, str]:
+    """Return the fields of an environment's state that only keep what another layer says, and which."""
+    kinds = [getattr(importlib.import_module(kernel), "DERIVED", {}) for kernel in kernels(id)]
+    return {field: layer for fields in kinds for field, layer in fields.items()}
 
 
 @cache
