@@ -82,7 +82,7 @@ class Mutation:
 
 def catalogue(seed: int = 0, per_kind: int = PER_KIND) -> tuple[Mutation, ...]:
     """Return the mutations, those that cannot change anything left out; a seed makes one catalogue."""
-    every = list(candidates())
+    every = candidates()
     chosen = [one for one in every if one.kind in _EXHAUSTIVE and not equivalent.reason(one.name)]
     for kind in KINDS:
         for folder in _FOLDERS if kind not in _EXHAUSTIVE else ():
@@ -118,7 +118,8 @@ def _spread(mutations: list[Mutation], number: int, draws: random.Random) -> lis
         if not equivalent.reason(one.name):
             groups.setdefault(tuple(id for id in one.ids if one.folder or "Dispatch" in id), []).append(one)
     turns = [one for turn in range(len(mutations)) for group in groups.values() for one in group[turn : turn + 1]]
-    return sorted(turns[:number], key=mutations.index)
+    chosen = {one.name for one in turns[:number]}
+    return [one for one in mutations if one.name in chosen]
 
 
 def sample(mutations: tuple[Mutation, ...], number: int, seed: int) -> tuple[Mutation, ...]:
@@ -131,8 +132,13 @@ def sample(mutations: tuple[Mutation, ...], number: int, seed: int) -> tuple[Mut
     return tuple(turns[:number])
 
 
-def candidates() -> Iterator[Mutation]:
-    """Yield everything that could be mutated, in the order of the sources."""
+@cache
+def candidates() -> tuple[Mutation, ...]:
+    """Return everything that could be mutated, in the order of the sources."""
+    return tuple(_candidates())
+
+
+def _candidates() -> Iterator[Mutation]:
     names: dict[str, list[str]] = {}
     for where, what in sorted(layers_by_name()):
         if where.removeprefix("rlops.envs.").startswith(_DYNAMICS):

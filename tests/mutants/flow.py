@@ -142,8 +142,9 @@ class _Followed:
     def statement(self, statement: ast.stmt, hangs: bool) -> None:
         itself = hangs or id(statement) in self.source.nodes
         if isinstance(statement, ast.If | ast.While | ast.For):
-            inner = itself or self.depends(statement.iter if isinstance(statement, ast.For) else statement.test)
-            if isinstance(statement, ast.For) and inner:
+            decides = self.depends(statement.iter if isinstance(statement, ast.For) else statement.test)
+            inner = itself or decides
+            if isinstance(statement, ast.For) and decides:
                 self.write(statement.target)
             self.walk(statement.body, inner)
             self.walk(statement.orelse, inner)

@@ -6,6 +6,7 @@ recorded because it seldom happens by itself.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,12 @@ _COLD: dict[str, Any] = {
 }
 
 
-def _five_days() -> np.ndarray:
-    """Return five days of weather, every hour, beside as many of load, every quarter."""
+def _from_files(hours: int, samples: int) -> np.ndarray:
+    """Return ``hours`` of weather beside ``samples`` of load, one every quarter."""
     from rlops.envs.cooling.site import DATA
 
-    hours, samples = 5 * 24, 5 * 96
-    k = np.arange(samples)
-    rows = np.zeros(samples, DATA)
+    k = np.arange(max(hours, samples))
+    rows = np.zeros(len(k), DATA)
     rows["hours"], rows["samples"], rows["sample_min"] = hours, samples, 15.0
     rows["dry_bulb_c"] = 12.0 + 0.25 * (k % 48) - 0.5 * (k % 11)
     rows["relative_humidity"] = 0.4 + 0.05 * (k % 12)
@@ -81,6 +81,10 @@ def _five_days() -> np.ndarray:
     rows["day_of_year"] = 100.0 + k // 24
     rows["utilisation"] = 0.1 + 0.025 * (k % 13)
     return rows
+
+
+_five_days = partial(_from_files, 5 * 24, 5 * 96)
+_an_hour = partial(_from_files, 1, 1)
 
 
 def _of_every_hall(zones: int) -> tuple[dict[str, Any], ...]:
@@ -100,7 +104,16 @@ def _of_every_hall(zones: int) -> tuple[dict[str, Any], ...]:
             "seed": 4,
         },
         {"name": "a wet bulb that is nearly close enough", "last": 1, "seed": 22794},
-        {"name": "days from files", "params": {**_IDLE, "horizon_min": 60}, "data": _five_days, "seed": 301},
+        {"name": "days from files", "params": {**_IDLE, "horizon_min": 60}, "data": _five_days, "seed": 314},
+        {
+            "name": "weather from a file",
+            "params": _IDLE,
+            "data": partial(_from_files, 5 * 24, 0),
+            "last": 2,
+            "seed": 301,
+        },
+        {"name": "load from a file", "params": _IDLE, "data": partial(_from_files, 0, 5 * 96), "last": 2, "seed": 301},
+        {"name": "an hour from files", "params": _IDLE, "data": _an_hour, "last": 2, "seed": 301},
         {
             "name": "midnight, from files",
             "params": {**_IDLE, "horizon_min": 2880},
