@@ -2,6 +2,7 @@ import ast
 import json
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import accumulate
 
 import pytest
 
@@ -58,15 +59,17 @@ def test_no_two_mutations_have_a_name_in_common(names):
     assert len(names) == len(set(names))
 
 
-def test_every_mutation_changes_the_syntax_tree_and_still_parses(mutations):
+def test_every_mutation_changes_one_statement_which_still_parses(mutations):
     for file in {one.file for one in mutations}:
         source = (PACKAGE / file).read_text()
-        before = [ast.dump(statement) for statement in ast.parse(source).body]
+        starts = [0, *accumulate(len(line) for line in source.splitlines(keepends=True))]
+        statements = [(starts[node.lineno - 1], starts[node.end_lineno]) for node in ast.parse(source).body]
         for one in mutations:
             if one.file == file:
-                after = ast.parse(one.applied(source)).body
-                touched = next(k for k, statement in enumerate(after) if statement.end_lineno >= one.line)
-                assert ast.dump(after[touched]) != before[touched], one
+                (begin, end), *_ = [span for span in statements if span[1] > min(edit[0] for edit in one.edits)]
+                assert all(begin <= first < last <= end for first, last, _ in one.edits), one
+                before, length = ast.dump(ast.parse(source[begin:end])), len(one.applied(source)) - len(source)
+                assert ast.dump(ast.parse(one.applied(source)[begin : end + length])) != before, one
 
 
 def test_a_mutation_leaves_all_lines_in_their_place(mutations):
