@@ -161,7 +161,7 @@ class _Followed:
 
     def depends_place(self, target: ast.expr) -> bool:
         """Return whether it depends on the source where ``target`` is."""
-        parts = list(ast.walk(target))
+        parts = _parts(target)
         indices = [part.slice for part in parts if isinstance(part, ast.Subscript)]
         return any(id(part) in self.source.nodes for part in parts) or any(self.depends(index) for index in indices)
 
@@ -190,7 +190,7 @@ class _Followed:
             found |= node.id in self.known or (
                 node.id not in self.hidden and resolved((self.name[0], node.id)) in self.source.names
             )
-        for child in ast.iter_child_nodes(node):
+        for child in _children(node):
             found |= self.depends(child, hangs)
         return found
 
@@ -213,6 +213,16 @@ class _Followed:
         for name in written.arguments:
             self.write(given[name])
         return written.returned
+
+
+@cache
+def _children(node: ast.AST) -> tuple[ast.AST, ...]:
+    return tuple(ast.iter_child_nodes(node))
+
+
+@cache
+def _parts(node: ast.AST) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(node))
 
 
 def _pairs(statement: ast.Assign | ast.AugAssign | ast.AnnAssign) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -87,6 +87,7 @@ def defined_names(statement: ast.stmt) -> list[str]:
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
+@cache
 def resolved(name: Name) -> Name | None:
     """Return where a name is defined, imports followed; None if it is no name of the package."""
     where, what = name
@@ -129,6 +130,7 @@ def _uses_by_name() -> dict[Name, frozenset[Name]]:
     return {name: frozenset(uses(name)) for name in layers_by_name()}
 
 
+@cache
 def local_names(statement: ast.stmt) -> set[str]:
     """Return the names that a function binds itself; none of anything else."""
     if not isinstance(statement, ast.FunctionDef):
