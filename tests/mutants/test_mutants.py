@@ -249,6 +249,7 @@ def test_an_unmutated_environment_is_checked_once(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("id", CHEAP)
 def test_the_check_notices_a_sample_of_mutations_and_attributes_them_rightly(mutations, id):
-    cheap = tuple(one for one in mutations if min(one.ids, key=BY_COST.index) == id)
+    played = (one for one in mutations if one.kind not in ("nominal", "bound", "range"))  # these are only declared
+    cheap = tuple(one for one in played if min(one.ids, key=BY_COST.index) == id)
     found = list(results(sample(cheap, SAMPLED, 0), jobs=1))
     assert [one.told() for one in found if not one.right] == []
