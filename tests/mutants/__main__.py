@@ -194,7 +194,7 @@ def saved(found: list[Result], path: Path) -> None:
 
 
 def _plain(mutation: Mutation) -> dict[str, object]:
-    row = asdict(replace(mutation, edits=()))
+    row = asdict(replace(mutation, edits=(), nodes=()))
     return row | {"layers": sorted(mutation.layers), "along": sorted(mutation.along)}
 
 

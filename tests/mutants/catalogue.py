@@ -11,15 +11,15 @@ may be named with it, because the same step shows them. Anything else is a wrong
 from __future__ import annotations
 
 import ast
-import importlib
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import accumulate
 
 from tests.mutants import equivalent, operators
-from tests.mutants.reach import IDS, LAYERS, PACKAGE, Module, Name, kernels, layers_by_name, module, resolved, users
+from tests.mutants.flow import layers_of_a_step, source_of
+from tests.mutants.reach import IDS, LAYERS, PACKAGE, Module, Name, derived, layers_by_name, module, resolved, users
 
 KINDS = (
     "constant", "nominal", "bound", "range", "off by one", "swapped", "draw", "literal", "sign", "reward",
@@ -47,6 +47,8 @@ class Mutation:
         layers: At least one must be named as moved.
         along: May be named besides.
         edits: ``(start, end, text)``, offsets into the source.
+        within: The names whose definitions are changed.
+        nodes: What is changed of them.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Mutation:
     layers: frozenset[str]
     along: frozenset[str]
     edits: tuple[tuple[int, int, str], ...]
+    within: tuple[Name, ...] = ()
+    nodes: tuple[ast.AST, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def folder(self) -> str:
@@ -78,13 +82,22 @@ class Mutation:
 
 def catalogue(seed: int = 0, per_kind: int = PER_KIND) -> tuple[Mutation, ...]:
     """Return the mutations, those that cannot change anything left out; a seed makes one catalogue."""
-    every = list(candidates())
+    every = candidates()
     chosen = [one for one in every if one.kind in _EXHAUSTIVE and not equivalent.reason(one.name)]
     for kind in KINDS:
         for folder in _FOLDERS if kind not in _EXHAUSTIVE else ():
             of_kind = [one for one in every if one.kind == kind and one.folder == folder]
             chosen += _spread(of_kind, per_kind, random.Random(f"{seed} {kind} {folder}".strip()))
-    return tuple(chosen)
+    return tuple(_followed(one) for one in chosen)
+
+
+def _followed(one: Mutation) -> Mutation:
+    """Return a mutation of a step with only those layers that what is changed goes into."""
+    if "dynamics" not in one.layers:
+        return one
+    followed = (layers_of_a_step(source_of(name, one.nodes), one.ids) for name in one.within)
+    known = (one.layers - {"dynamics"}).union(*followed)
+    return replace(one, layers=known, along=_along(known, one.ids))
 
 
 _FOLDERS = ("", "cooling")
@@ -105,7 +118,8 @@ def _spread(mutations: list[Mutation], number: int, draws: random.Random) -> lis
         if not equivalent.reason(one.name):
             groups.setdefault(tuple(id for id in one.ids if one.folder or "Dispatch" in id), []).append(one)
     turns = [one for turn in range(len(mutations)) for group in groups.values() for one in group[turn : turn + 1]]
-    return sorted(turns[:number], key=mutations.index)
+    chosen = {one.name for one in turns[:number]}
+    return [one for one in mutations if one.name in chosen]
 
 
 def sample(mutations: tuple[Mutation, ...], number: int, seed: int) -> tuple[Mutation, ...]:
@@ -118,8 +132,13 @@ def sample(mutations: tuple[Mutation, ...], number: int, seed: int) -> tuple[Mut
     return tuple(turns[:number])
 
 
-def candidates() -> Iterator[Mutation]:
-    """Yield everything that could be mutated, in the order of the sources."""
+@cache
+def candidates() -> tuple[Mutation, ...]:
+    """Return everything that could be mutated, in the order of the sources."""
+    return tuple(_candidates())
+
+
+def _candidates() -> Iterator[Mutation]:
     names: dict[str, list[str]] = {}
     for where, what in sorted(layers_by_name()):
         if where.removeprefix("rlops.envs.").startswith(_DYNAMICS):
@@ -190,14 +209,14 @@ def _constants(read: Module, what: str) -> Iterator[tuple[ast.stmt, ast.AST, str
                 yield statement, node, str(node.value + 1)
 
 
-_COMPARED_BY_CALLERS = {("rlops.envs.dispatch.plan", "RESERVE_SHARE")}
-"""Constants of a function whose result is only compared with something."""
+_THRESHOLDS = {("rlops.envs.dispatch.plan", "RESERVE_SHARE"), ("rlops.envs.cooling.elementary", "_PER_LN_2")}
+"""Constants of a function whose result is only compared with something, or rounded to a whole number."""
 
 
 @cache
 def _is_threshold(name: Name) -> bool:
     """Return whether a constant is only ever compared with something."""
-    if name in _COMPARED_BY_CALLERS:
+    if name in _THRESHOLDS:
         return True
     for where, what in users(name):
         statement = module(where).defines[what][0]
@@ -261,7 +280,10 @@ def _of_streams(read: Module, what: str) -> Iterator[Mutation]:
     other = statement.targets[0].elts[names.index(what) + 1]
     assert isinstance(other, ast.Name)
     change = operators.Change(statement, ((one, other.id), (other, one.id)))
-    yield _mutation(read, (read.name, what), f"{_short(read)}.{what}.stream", "draw", change)
+    label = f"{_short(read)}.{what}.stream"
+    mine, its = (_mutation(read, (read.name, name), label, "draw", change) for name in (what, other.id))
+    layers = mine.layers | its.layers
+    yield replace(mine, layers=layers, along=(mine.along | its.along) - layers, within=mine.within + its.within)
 
 
 @cache
@@ -367,16 +389,9 @@ _ON_THE_WAY = ("usd", "driven", "rewards")
 
 
 @cache
-def _derived(id: str) -> dict[str, str]:
-    """Return the fields of an environment's state that only keep what another layer says, and which."""
-    kinds = [getattr(importlib.import_module(kernel), "DERIVED", {}) for kernel in kernels(id)]
-    return {field: layer for fields in kinds for field, layer in fields.items()}
-
-
-@cache
 def _kept(layer: str) -> frozenset[str]:
     """Return the fields that only keep what this layer says, as they are written in kernels."""
-    return frozenset(f"s.{field}" for id in IDS for field, of in _derived(id).items() if of == layer)
+    return frozenset(f"s.{field}" for id in IDS for field, of in derived(id).items() if of == layer)
 
 
 def _layers(name: Name, kind: str, known: frozenset[str], ids: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
@@ -396,10 +411,15 @@ def _layers(name: Name, kind: str, known: frozenset[str], ids: Iterable[str]) ->
         known |= {"mask"}
     if around & _SHOWN:
         known |= {"observation"}
+    return known, _along(known, ids)
+
+
+def _along(known: frozenset[str], ids: Iterable[str]) -> frozenset[str]:
+    """Return which layers may be named besides those that are ``known`` to move."""
     along = {"termination", "reward"} if "dynamics" in known else set()
     if known & {"dynamics", "reset"}:
-        along |= {layer for id in ids for layer in _derived(id).values()}
-    return known, frozenset(along - known)
+        along |= {layer for id in ids for layer in derived(id).values()}
+    return frozenset(along - known)
 
 
 def _mutation(read: Module, name: Name, label: str, kind: str, change: operators.Change) -> Mutation:
@@ -410,7 +430,8 @@ def _mutation(read: Module, name: Name, label: str, kind: str, change: operators
     line = min(getattr(node, "lineno", 0) for node, _ in change.edits)
     told = "; ".join(f"{' '.join(read.source[start:end].split())} → {text}" for start, end, text in edits)
     file = str(read.path.relative_to(PACKAGE))
-    return Mutation(label, file, line, f"{line}: {told}", kind, tuple(touched), layers, along, edits)
+    nodes = tuple(node for node, _ in change.edits)
+    return Mutation(label, file, line, f"{line}: {told}", kind, tuple(touched), layers, along, edits, (name,), nodes)
 
 
 def _span(read: Module, node: ast.AST) -> tuple[int, int]:

@@ -15,6 +15,8 @@ _NO_PIN = "no shipped level pins a term to a bound; schedules do"
 _NO_EVENING = "a day of v0 ends at 16:00, before the evening's rush hour"
 _ENDLESS = "the loop would never end: nobody needs a check to notice"
 _WITHIN = "no drawn trip leaves the area, so that this bound clips nothing"
+_LEAST_FAN = "no fan is wanted slower than 0.2, and they begin at 0.7"
+_RECOMPUTED = "without a stroke the handler's flows come out as they are"
 _SMALL_PARTY = "no party has the four riders that would be clipped"
 
 REASONS = {
@@ -29,6 +31,24 @@ REASONS = {
     "city._day_end.sign.0": "the search looks at the middle, which never is the row before the day",
     "city._day_end.sign.2": _ENDLESS,
     "city.demand_rate.literal.0": _THRESHOLD,
+    "cooling.accounts.meter.compare.0": _THRESHOLD,
+    "cooling.accounts.settle.compare.1": _THRESHOLD,
+    "cooling.elementary.LEAST.value.0": "vanishes beside anything but 0; of 0 it leaves gone / d = 1 whatever it is",
+    "cooling.elementary._ROOT_HALF.value.0": "where mantissas are cut in two: exactly there is one in 2^52",
+    "cooling.elementary._parts.literal.[01]": "of e^700: no exponent of a hall is beyond 100",
+    "cooling.hall.FAN_STOPPED.value.0": _LEAST_FAN,
+    "cooling.hall.coil_conductance_w_per_k.compare.0": _LEAST_FAN,
+    "cooling.hall.mean_return_c.compare.0": _LEAST_FAN,
+    "cooling.hall.valve_flow_kg_per_s.compare.0": _THRESHOLD,
+    "cooling.kernel_v0.observe.clip.1": "chilled water is held at 12 °C, and no sensor reads 11 K less",
+    "cooling.kernel_v0.observe.literal.6": "inlets run away long before the loop's 6 MJ/K are at 60 °C",
+    "cooling.kernel_v0.step.compare.0": _RECOMPUTED,
+    "cooling.kernel_v1.step.compare.0": _RECOMPUTED,
+    "cooling.kernel_v1.step_agents.count.[01]": "an array that is longer than what is read of it",
+    "cooling.plant.TOWER_FAN_STOPPED.value.0": _LEAST_FAN,
+    "cooling.plant.chiller_w.compare.0": "without heat the compressor's power comes out as 0 too",
+    "cooling.plant.tower_fan_w.compare.0": _LEAST_FAN,
+    "cooling.psychrometrics._NEWTON_STEPS.value.0": "nine steps are enough at any weather and site",
     "kernel_static.draw_request.swapped.0": "a state begins as zeros, and the other limit is written next",
     "kernel_static.radius.literal.0": "only if all places lie on the depot, and then what it divides is 0",
     "kernel_v0.arrival_probability.compare.[23]": _NO_EVENING,

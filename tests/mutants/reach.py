@@ -7,6 +7,7 @@ through calls, constants and imports is what the verb's layer depends on, and no
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -86,6 +87,7 @@ def defined_names(statement: ast.stmt) -> list[str]:
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
+@cache
 def resolved(name: Name) -> Name | None:
     """Return where a name is defined, imports followed; None if it is no name of the package."""
     where, what = name
@@ -128,6 +130,7 @@ def _uses_by_name() -> dict[Name, frozenset[Name]]:
     return {name: frozenset(uses(name)) for name in layers_by_name()}
 
 
+@cache
 def local_names(statement: ast.stmt) -> set[str]:
     """Return the names that a function binds itself; none of anything else."""
     if not isinstance(statement, ast.FunctionDef):
@@ -142,6 +145,13 @@ def kernels(id: str) -> list[str]:
     family, number = parse_id(id)
     kernel = family.kernel(number)
     return [kernel.__name__, *getattr(kernel, "VARIANTS", {}).values()]
+
+
+@cache
+def derived(id: str) -> dict[str, str]:
+    """Return the fields of an environment's state that only keep what another layer says, and which."""
+    kinds = [getattr(importlib.import_module(kernel), "DERIVED", {}) for kernel in kernels(id)]
+    return {field: layer for fields in kinds for field, layer in fields.items()}
 
 
 @cache

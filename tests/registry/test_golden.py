@@ -10,10 +10,10 @@ import pytest
 
 from rlops.envs import FAMILIES
 from rlops.errors import InvalidFile, InvalidValue
-from rlops.registry.dynamics import golden
+from rlops.registry.dynamics import golden, scripts
 from rlops.registry.dynamics.golden import golden_file, manifest_of, read, record, write
 from rlops.registry.dynamics.kernels import KernelSubject
-from rlops.registry.dynamics.scripts import scripted
+from rlops.registry.dynamics.scripts import Situation, scripted
 from tests.registry.conftest import ID
 
 
@@ -134,3 +134,38 @@ def test_episodes_of_versions_end_in_every_way_that_was_found():
             seen |= {end for end in ("terminated", "truncated") if one.trace[f"ended.{end}"].any()}
     assert all("terminated" in seen for seen in ends.values())
     assert {id for id, seen in ends.items() if "truncated" in seen} >= {"rlops/Dispatch-v1", "rlops/Dispatch-v2"}
+
+
+def test_a_situation_with_actions_takes_them_in_turn():
+    one = Situation("illegal in turn", actions=(0, 1, 200), last=5)
+    assert scripts._situation(KernelSubject(ID), one).episode.actions.tolist() == [0, 1, 200, 0, 1]
+
+
+COOLING = [id for family in FAMILIES for id in family.ids if "Cooling" in id]
+
+
+@pytest.mark.parametrize("id", COOLING)
+def test_what_is_recorded_of_a_hall_as_rare_did_happen(id):
+    recordings = read(golden_file(KernelSubject(id), golden.FOLDER)).recordings
+    seen = {one.episode.name.removeprefix("situation "): one.trace for one in recordings}
+    valve = seen["valves that hardly open"]["state.valve"]
+    assert ((valve > 0.02) & (valve < 0.021)).any()
+    hot = seen["servers too hot before inlets"]
+    assert hot["ended.terminated"][-1]
+    assert hot["state.server_c"][-1].max() >= 85 > hot["state.server_c"][:-1].max()
+    assert hot["state.hot_s"].max() < 60
+    assert seen["supply air too hot to be shown"]["state.read_c"][:, 0].max() > 60
+    midnight, weekend = seen["midnight, from files"], seen["a weekend begins"]
+    assert midnight["state.minute"].min() < 1440 < midnight["state.minute"].max()
+    assert weekend["state.weekday"][0] == 4
+    assert seen["days from files"]["state.first_sample"][0] > 0
+
+
+def test_what_is_recorded_of_agents_of_a_hall_as_rare_did_happen():
+    recordings = read(golden_file(KernelSubject("rlops/DatacenterCooling-v1"), golden.FOLDER)).recordings
+    seen = {one.episode.name.removeprefix("situation "): one.trace for one in recordings}
+    assert seen["agents whose inlets are too hot to be shown"]["state.read_c"][:, 1].max() > 60
+    assert seen["agents whose inlets are hardly warm enough to be shown"]["state.read_c"][:, 1].min() < 0.25
+    assert (np.ptp(seen["agents with rewards of their own"]["rewards.agents"], axis=1) > 0).all()
+    moved = seen["loads that move every hour"]["state.share"]
+    assert len(np.unique(moved, axis=0)) == 2

@@ -13,8 +13,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ class Situation:
         params: Parameters that differ from nominal.
         waits: Share of the steps in which the last legal action is taken: to wait, or, of a variant, what it adds.
         any_action: Share of the other steps in which an action is chosen without regard to the mask.
+        actions: Taken in turn, again and again, instead of any by chance; none: by chance.
         first, last: Steps that are recorded.
         seed: Of the episode.
         data: Makes records of the user's kind; None: there are none.
@@ -63,6 +65,7 @@ class Situation:
     params: Mapping[str, float] = field(default_factory=dict)
     waits: float = 0.0
     any_action: float = ANY_ACTION
+    actions: Sequence[Any] = ()
     first: int = 0
     last: int = MAX_STEPS
     seed: int = 300
@@ -103,7 +106,8 @@ def _situation(subject: KernelSubject, one: Situation) -> Recording:
     data = one.data() if one.data is not None else None
     named = Episode(f"situation {one.name}", one.seed, np.zeros(0), params=one.params)
     plain = replace(named, data=data, agents=one.agents, variant=one.variant)
-    episode = _with_actions(subject, plain, by_chance(one.seed, one.waits, one.any_action), one.last)
+    policy = _in_turn(one.actions) if one.actions else by_chance(one.seed, one.waits, one.any_action)
+    episode = _with_actions(subject, plain, policy, one.last)
     return _part(subject, episode, one.first) if one.first else Recording(episode, subject.play(episode))
 
 
@@ -146,6 +150,12 @@ def by_chance(seed: int, waits: float = 0.0, any_action: float = ANY_ACTION) -> 
         return np.where(draws.random(batch.rows) < waits, last, chosen) if waits else chosen
 
     return policy
+
+
+def _in_turn(actions: Sequence[Any]) -> Policy:
+    """Return a policy that takes ``actions`` one after another, again and again."""
+    turns = cycle(actions)
+    return lambda batch: np.broadcast_to(next(turns), (batch.bids if batch.agents else batch.actions).shape)
 
 
 @compiled
