@@ -46,7 +46,8 @@ def application(debugging: list[bool]) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    Exit codes: 0 done, 1 a check failed, 2 wrong use or an error that rlops explains, 130 interrupted.
+    Exit codes: 0 done, 1 a check failed or an image is refused, 2 wrong use or an error that rlops explains, 130
+    interrupted.
     """
     debugging: list[bool] = []
     try:
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         message = " ".join(str(error).split())
         Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
 
