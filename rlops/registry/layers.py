@@ -1,8 +1,8 @@
 """Layers: folders as tar files that are the same wherever they are made, and their safe way back.
 
-Layers are written **uncompressed**: their digest is part of an image's identity, and the same compressor in
-another version, or another zlib, makes other bytes of the same files. Entries are sorted and
-belong to root at time zero; a file is 0644 or 0755, a folder 0755; what an entry's name needs beyond USTAR is a PAX record of the name alone.
+Layers are written **uncompressed**: their digest is part of an image's identity, and the same compressor in another
+version, or another zlib, makes other bytes of the same files. Entries are sorted and belong to root at time zero; a
+file is 0644 or 0755, a folder 0755; what an entry's name needs beyond USTAR is a PAX record of the name alone.
 
 What is unpacked is nobody's friend: paths and links stay in their folder, there are no devices and no setuid files, and
 what an archive unfolds to is bounded.

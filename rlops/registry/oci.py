@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 from typing import Any, TypeVar
 
@@ -60,6 +61,14 @@ class Platform(_Document):
 
     architecture: str
     os: str
+
+
+def this_platform() -> Platform:
+    """Return what an image must be for to run here."""
+    return Platform(architecture=_MACHINES.get(platform.machine(), platform.machine()), os="linux")
+
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "AMD64": "amd64"}
 
 
 class Descriptor(_Document):
