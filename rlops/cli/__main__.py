@@ -13,7 +13,10 @@ from rich.text import Text
 
 from rlops.errors import RlopsError
 
-VERBS = ("train", "evaluate", "video", "demo", "describe", "check", "diff", "golden")
+VERBS = (
+    "train", "evaluate", "video", "demo", "describe", "check", "diff", "golden", "build", "push", "pull", "inspect",
+    "list", "search", "lock", "save", "load", "gc", "sign", "registry",
+)  # fmt: skip
 """Each is a module of this package with a function, or a ``typer.Typer`` of several verbs, of its name."""
 
 

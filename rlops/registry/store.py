@@ -164,9 +164,13 @@ class VerifyingReader:
             self._judge()
         return chunk
 
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self.read(CHUNK):
+            yield chunk
+
     def drain(self) -> None:
         """Read what is left, so that all of it is verified."""
-        while self.read(CHUNK):
+        for _ in self:
             pass
 
     def _judge(self) -> None:

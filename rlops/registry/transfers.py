@@ -56,7 +56,7 @@ def _found(registry: Registry, reference: Reference) -> tuple[Descriptor, bytes]
         now = registry.digest(reference.repository, reference.version)
         if not now:
             raise MissingContent(
-                f"{registry.host} must have {reference}, but its version {reference.version} has been deleted, or never "
+                f"{registry.host} must have {reference}, but {reference.version} has been deleted, or never "
                 "was. Its digest alone may still be there."
             )
         if now != reference.digest:

@@ -45,6 +45,12 @@ def unpack(store: Store, image: Reference | Descriptor, limits: Limits | None = 
         return _chain(store, wanted_layers(manifest), limits)
 
 
+def unpack_layers(store: Store, layers: Sequence[Descriptor], limits: Limits | None = None) -> Path:
+    """Return the folder that holds ``layers`` over one another, before they are an image."""
+    with store.writing():
+        return _chain(store, layers, limits)
+
+
 def wanted_layers(manifest: Manifest) -> list[Descriptor]:
     """Return the layers that a plain process needs: those that rlops wrote, or all if there are none of them."""
     ours = [one for one in manifest.layers if oci.LAYER_OF in (one.annotations or {})]
