@@ -133,7 +133,8 @@ def build(
         found = fetch(locked(lock_file()), wheels or wheel_folder())
         dependencies = _dependencies(store, found, fresh)
         tell("project")
-        project = _part(store, "project", with_bytecode(project_files(), f"{_PARTS}/project"))
+        own = project_files()
+        project = _part(store, "project", with_bytecode(own, f"{_PARTS}/project"))
         tell("fingerprint and compiled code (minutes, unless the same dynamics have been built before)")
         probed = _probed(store, id, [dependencies, project], fresh)
         compiled = _part(store, "compiled", probed.compiled)
@@ -141,7 +142,7 @@ def build(
         parts = {"dependencies": dependencies, "project": project, "compiled": compiled}
         image = _image(store, reference, probed.facts, parts, base)
         store.tag(reference, image)
-        store.add_artifact(image, oci.SBOM, sbom(image.digest, reference, found, project_files()))
+        store.add_artifact(image, oci.SBOM, sbom(image.digest, reference, found, own))
         store.add_artifact(image, oci.GOLDEN, probed.golden, **{"org.opencontainers.image.title": "golden.npz"})
     return Built(reference, image, parts)
 

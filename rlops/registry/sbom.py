@@ -25,7 +25,7 @@ def sbom(digest: str, image: Reference, wheels: Iterable[Wheel], project: Mappin
         wheels: Its dependencies.
         project: The files of the package itself.
     """
-    parts = [_component(files_of(wheel.path), wheel.requirement.sha256) for wheel in wheels]
+    parts = [_component(files_of(wheel.path, told_only=True), wheel.requirement.sha256) for wheel in wheels]
     parts.append(_component(project, ""))
     return canonical_json(
         {

@@ -149,8 +149,8 @@ def _checked(folder: Path, wanted: Requirement) -> Wheel:
     return Wheel(wanted, found[wanted.sha256])
 
 
-def files_of(wheel: Path) -> dict[str, File]:
-    """Return what a wheel becomes, by path below the folder that Python looks into.
+def files_of(wheel: Path, told_only: bool = False) -> dict[str, File]:
+    """Return what a wheel becomes, by path below the folder that Python looks into; or only what it tells of itself.
 
     Raises:
         InvalidFile: If it is no wheel, or holds a path that leaves its folder.
@@ -158,6 +158,8 @@ def files_of(wheel: Path) -> dict[str, File]:
     try:
         with zipfile.ZipFile(wheel) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if told_only:
+                entries = [entry for entry in entries if entry.filename.partition("/")[0].endswith(".dist-info")]
             return {
                 _place(entry.filename, wheel): File(archive.read(entry), bool(entry.external_attr >> 16 & 0o100))
                 for entry in entries

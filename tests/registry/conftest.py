@@ -44,9 +44,12 @@ def built(tmp_path_factory):
     """Return a store and what was built into it: release 0.0.1 of DatacenterCooling-v0."""
     from rlops.registry import images
     from rlops.registry.store import Store
+    from rlops.registry.unpacking import unpack
 
     store = Store(tmp_path_factory.mktemp("built") / "store")
-    return store, images.build(store, COOLING, release="0.0.1", wheels=wheels())
+    made = images.build(store, COOLING, release="0.0.1", wheels=wheels())
+    unpack(store, made.reference)
+    return store, made
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def store(built, tmp_path):
     from rlops.registry.store import Store
 
     source = built[0].root
-    shutil.copytree(source, tmp_path / "store", copy_function=os.link, ignore=shutil.ignore_patterns("unpacked"))
+    shutil.copytree(source, tmp_path / "store", copy_function=os.link, symlinks=True)
     return Store(tmp_path / "store")
 
 

@@ -381,9 +381,16 @@ images.build(Store(sys.argv[1]), "DatacenterCooling-v0", release="0.0.1", wheels
 """
 
 
-@pytest.mark.parametrize("at", [3, 5, 8])
+def lend(built, store):
+    """Give ``store`` the layer of dependencies that has been built, as making it takes long."""
+    made = built[1].layers["dependencies"]
+    store.blob_path(made.digest).hardlink_to(built[0].blob_path(made.digest))
+
+
+@pytest.mark.parametrize("at", [2, 6])
 def test_a_build_that_is_killed_leaves_a_whole_store_and_the_next_completes(built, tmp_path, at):
     root = tmp_path / "store"
+    lend(built, Store(root))
     command = [sys.executable, "-c", KILLED, str(root), str(wheels()), str(at)]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
