@@ -34,6 +34,7 @@ from rlops.registry.project import project_files
 from rlops.registry.references import Reference, full_id, image_name
 from rlops.registry.sbom import sbom
 from rlops.registry.store import Store
+from rlops.registry.transfers import for_this_machine
 from rlops.registry.unpacking import unpack_layers
 from rlops.registry.wheels import (
     Wheel,
@@ -172,15 +173,23 @@ def find_base(text: str, store: Store) -> Base:
         reference = Reference.parse(text)
         if not reference.digest:
             raise InvalidReference(f"A base must be named with its digest, NAME@sha256:…, got {text!r}.")
-        return Base(text, store.resolve(reference), store)
+        return Base(text, _for_this_machine(store, store.resolve(reference)), store)
     layout = Store(folder)
-    images = layout.images()
     if name:
-        return Base(name, layout.resolve(Reference.parse(name)), layout)
-    if len(images) != 1:
-        names = ", ".join(str(one.reference) for one in images) or "none"
-        raise InvalidFile(f"{folder} must hold one image, or one must be named, {folder}:NAME; it holds {names}.")
-    return Base(str(images[0].reference), images[0].descriptor, layout)
+        return Base(name, _for_this_machine(layout, layout.resolve(Reference.parse(name))), layout)
+    roots = layout.roots()
+    if len(roots) != 1:
+        names = ", ".join(str(one.reference) for one in layout.images()) or "none with a name"
+        raise InvalidFile(
+            f"{folder} must hold one image, or one must be named, {folder}:NAME; it holds {len(roots)}: {names}."
+        )
+    known = [str(one.reference) for one in layout.images()]
+    return Base(known[0] if known else roots[0].digest, _for_this_machine(layout, roots[0]), layout)
+
+
+def _for_this_machine(store: Store, image: Descriptor) -> Descriptor:
+    """Return the manifest itself, or that of an index which is for this machine."""
+    return for_this_machine(store.read(image)) if image.media_type in oci.INDEXES else image
 
 
 def _layout(text: str) -> tuple[Path | None, str]:

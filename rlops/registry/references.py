@@ -114,6 +114,15 @@ class Reference:
         return named
 
 
+def is_reference(text: str) -> bool:
+    """Return whether ``text`` follows the grammar."""
+    try:
+        Reference.parse(text)
+    except InvalidReference:
+        return False
+    return True
+
+
 def image_name(id: str) -> str:
     """Return the name of the images that hold environment ``id``.
 

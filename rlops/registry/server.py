@@ -299,7 +299,10 @@ class _Handler(BaseHTTPRequestHandler):
     def delete_manifest(self, name: str, version: str) -> None:
         if version.startswith("sha256:"):
             raise _Answer(405, "UNSUPPORTED", "only a name can be removed; rlops gc removes what none needs")
-        self.server.store.untag(Reference(name, version))
+        reference = Reference(name, version)
+        if reference.release is not None:
+            raise _Answer(405, "DENIED", f"{reference} is released; only who has the store can remove it: rlops gc")
+        self.server.store.untag(reference)
         self._head(202, 0, "application/json", {})
 
     # -- answers ---------------------------------------------------------------------------------------------------

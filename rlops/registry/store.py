@@ -31,7 +31,7 @@ from typing import BinaryIO, Self
 from rlops.errors import CorruptContent, ImmutableVersion, InvalidFile, MissingContent, RegistryError
 from rlops.registry import oci
 from rlops.registry.oci import Descriptor, Manifest
-from rlops.registry.references import Reference
+from rlops.registry.references import Reference, is_reference
 
 CHUNK = 1 << 20
 """Bytes that are read or written at a time."""
@@ -369,9 +369,13 @@ class Store:
         return found
 
     def images(self) -> list[Image]:
-        """Return the images that have a name, sorted by it."""
-        named = [(name, entry) for entry in self._entries() if (name := _name_of(entry))]
+        """Return the images that have a name, sorted by it; other tools may give names that are none here."""
+        named = [(name, entry) for entry in self._entries() if (name := _name_of(entry)) and is_reference(name)]
         return [Image(Reference.parse(name), entry.annotated()) for name, entry in sorted(named, key=lambda e: e[0])]
+
+    def roots(self) -> list[Descriptor]:
+        """Return what is there for its own sake: everything in the index but what refers to something else."""
+        return [entry.annotated() for entry in self._entries() if _name_of(entry) or not self._artifact(entry)[0]]
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Return the descriptor of the manifest that ``reference`` means.
@@ -475,8 +479,8 @@ class Store:
 
         with _locked(self._lock("writers"), exclusive=True, patience_s=patience_s), self._index_locked():
             kept: dict[str, Descriptor] = {}
-            for image in self.images():
-                self._close(image.descriptor, kept, referrers=True)
+            for root in self.roots():
+                self._close(root, kept, referrers=True)
             blobs = [p for p in (self.root / "blobs" / "sha256").iterdir() if f"sha256:{p.name}" not in kept]
             unfinished = list((self.root / "ingest").iterdir()) if (self.root / "ingest").is_dir() else []
             folders = unneeded(self, kept)
@@ -484,7 +488,7 @@ class Store:
                 len(blobs), len(unfinished), len(folders), sum(map(_size, [*blobs, *unfinished, *folders]))
             )
             if not dry_run:
-                self._write_index([e for e in self._entries() if _name_of(e) or e.digest in kept])
+                self._write_index([e for e in self._entries() if e.digest in kept])
                 for path in [*blobs, *unfinished]:
                     path.unlink(missing_ok=True)
                 for folder in folders:

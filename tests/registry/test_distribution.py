@@ -216,6 +216,14 @@ def test_a_registry_that_knows_no_ranges_sends_all_again(far, near, client):
     assert near.sound(layer)
 
 
+def test_a_pull_repairs_what_has_been_damaged(far, near, client):
+    pull(near, client, NAME)
+    path = near.blob_path(first_layer(far).digest)
+    path.write_bytes(flipped(path.read_bytes()))
+    pull(near, client, NAME)
+    assert near.sound(first_layer(far))
+
+
 def test_a_moved_tag_is_refused(far, near, client):
     pinned = NAME.at(image(far).digest)
     other = small_image(far.store, "team/thing:1.0.1", b"other")
@@ -456,6 +464,13 @@ def test_the_server_keeps_nothing_that_is_not_what_its_digest_says(far):
     assert len(list((far.store.root / "blobs" / "sha256").iterdir())) <= blobs + 1
     assert everything_is_good(far.store)
     assert len(far.store.images()) == 1
+
+
+def test_a_release_is_not_removed_through_the_protocol_but_a_moving_name_is(far):
+    small_image(far.store, "team/thing:latest", b"moving")
+    assert request(far, "DELETE", "/v2/team/thing/manifests/1.0.0") == 405
+    assert request(far, "DELETE", "/v2/team/thing/manifests/latest") == 202
+    assert [one.reference for one in far.store.images()] == [NAME]
 
 
 @pytest.mark.parametrize("path", ["/v2/../../etc/passwd", "/v2/a/blobs/sha256:../../x", "/v2/A/tags/list", "/"])

@@ -101,7 +101,8 @@ def test_a_moved_dynamics_is_refused_with_the_first_divergence(store, image, reg
         check_push(store, image, registry, there(registry, "0.0.1"))
     told = str(refused.value)
     assert "datacenter-cooling:0.0.0" in told
-    assert f"First divergence: episode random step 3, {name}" in told or name in told
+    assert "First divergence: episode" in told
+    assert f"step 3, {name}" in told
     assert "new N of rlops/DatacenterCooling" in told
     assert refused.value.exit_code == 1
 

@@ -186,6 +186,17 @@ def test_garbage_collection_keeps_named_images_and_what_refers_to_them(store):
     assert store.gc() == type(removed)(0, 0, 0, 0)
 
 
+def test_what_other_tools_put_there_without_a_name_or_with_a_strange_one_is_kept(store):
+    image = small_image(store)
+    (entry,) = json.loads((store.root / "index.json").read_bytes())["manifests"]
+    for told in ({}, {"org.opencontainers.image.ref.name": "NOT A NAME"}):
+        index = {"schemaVersion": 2, "manifests": [entry | {"annotations": told}]}
+        (store.root / "index.json").write_text(json.dumps(index))
+        assert store.gc().blobs == 0
+        assert not store.images()
+        assert [one.digest for one in store.roots()] == [image.digest]
+
+
 def test_a_dry_run_removes_nothing(store):
     store.add(b"nobody wants it", "text/plain")
     assert store.gc(dry_run=True).blobs == 1
@@ -298,6 +309,14 @@ def test_a_bundle_with_a_damaged_blob_brings_nothing(store, tmp_path):
         load(other, tmp_path / "a.tar")
     assert not other.images()
     assert not other.has(store.manifest(image).layers[0])
+
+
+def test_a_bundle_repairs_what_has_been_damaged(store, tmp_path):
+    image = small_image(store)
+    save(store, [NAME], tmp_path / "a.tar")
+    damage(store, store.manifest(image).layers[0])
+    load(store, tmp_path / "a.tar")
+    assert all(store.sound(part) for part in store.closure(image))
 
 
 def test_a_bundle_that_is_cut_short_brings_nothing(store, tmp_path):
