@@ -2,8 +2,8 @@
 
 It writes into FOLDER: ``facts.json`` (fingerprint and what is declared), ``golden.npz`` (episodes to hold other
 releases to) and, as it plays them, compiled code where ``RLOPS_CACHE_DIR`` says. That code is the same to the last
-byte wherever it is compiled for the same class of processors: two things that Numba writes into it are taken out
-first, where a source file lies, and a number that is an address in memory.
+byte wherever it is compiled for the same class of processors: what Numba writes into it of where sources lie is made
+that of the image, or left out, and a number that is an address in memory becomes a counter.
 """
 
 from __future__ import annotations
@@ -16,11 +16,19 @@ from typing import Any
 
 def make_compilation_reproducible() -> None:
     """Keep places and addresses out of what Numba writes to its disk cache."""
+    from numba.core import ir
     from numba.core.annotations.type_annotations import TypeAnnotation
     from numba.parfors.parfor import Parfor
 
     TypeAnnotation.__str__ = lambda self: ""
     Parfor.__hash__ = lambda self: self.id
+    remember = ir.Loc.__init__
+
+    def within_the_image(self: Any, filename: str, *arguments: Any, **options: Any) -> None:
+        _, root, path = filename.rpartition("/opt/rlops/")
+        remember(self, root + path, *arguments, **options)
+
+    ir.Loc.__init__ = within_the_image
 
 
 def facts(id: str) -> dict[str, Any]:

@@ -160,6 +160,47 @@ def test_two_checkouts_under_other_conditions_make_the_same_layers(tmp_path):
     assert len(found) == 1
 
 
+COMPILED = """
+import sys
+import numba
+import numpy as np
+from rlops.registry.probe import make_compilation_reproducible
+
+make_compilation_reproducible()
+sys.path.insert(0, sys.argv[1])
+import kernel
+
+kernel.total(3)
+"""
+KERNEL = """
+import numba
+import numpy as np
+
+@numba.njit(cache=True, parallel=True)
+def total(n):
+    if n < 0:
+        raise ValueError("no rows")
+    rows = np.empty(n)
+    for i in numba.prange(n):
+        rows[i] = i
+    return rows.sum()
+"""
+
+
+def test_compiled_code_does_not_say_where_it_was_compiled(tmp_path):
+    found = set()
+    for root in (tmp_path / "here", tmp_path / "somewhere" / "else"):
+        project = root / "opt" / "rlops" / "project"
+        project.mkdir(parents=True)
+        (project / "kernel.py").write_text(KERNEL)
+        variables = {**os.environ, "NUMBA_CACHE_DIR": str(root / "cache"), "NUMBA_NUM_THREADS": "2"}
+        variables.pop("PYTHONHASHSEED", None)
+        subprocess.run([sys.executable, "-c", COMPILED, str(project)], env=variables, check=True, cwd=ROOT)
+        (compiled,) = (root / "cache").rglob("*.nbc")
+        found.add(compiled.read_bytes())
+    assert len(found) == 1
+
+
 @pytest.mark.slow
 def test_a_build_is_the_same_from_nothing(tmp_path, built):
     from rlops.registry.rebuilding import rebuilt
