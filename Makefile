@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+WHEELS := .cache/wheels
 BENCH  := .venv-bench
 ORACLE := .venv-oracle
 CODE   := rlops tests benchmarks
 
-.PHONY: help setup demo test check format docs golden mutants oracle bench clean
+.PHONY: help setup wheels demo test check format docs golden mutants oracle bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -24,10 +25,13 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip check
 	@touch $@
 
+wheels: $(READY) ## bring the wheels that images are made of; nothing to do when they are here
+	$(BIN)/python -m rlops.registry.wheels --into $(WHEELS)
+
 demo: $(READY) ## run one day of dispatch and show it
 	$(BIN)/python -m rlops.cli demo
 
-test: $(READY) ## run every test
+test: wheels ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## formatting, lint and types

@@ -6,9 +6,18 @@ Each message says what must hold, what was got and what to do::
     ├── UnknownName(KeyError)      an id, version, parameter, option or controller that does not exist
     ├── InvalidValue(ValueError)   a value that has the wrong type, shape, unit or range
     │   ├── InvalidAction          an action outside the action space; names row, value and step
-    │   └── InvalidFile            a file that cannot be used; names file, row and column
+    │   ├── InvalidFile            a file that cannot be used; names file, row and column
+    │   └── InvalidReference       a text that names no image, or one that may mean another tomorrow
     ├── EpisodeEnded               a step after the end of an episode, or before the first reset
-    └── MissingExtra(ImportError)  an optional dependency that is not installed
+    ├── MissingExtra(ImportError)  an optional dependency that is not installed
+    └── RegistryError              a store or registry of images that cannot do what was asked
+        ├── MissingContent         an image, a manifest or a blob that is not there
+        ├── CorruptContent         bytes that are not what their digest, size or type promises
+        ├── UnsafeLayer            a layer that would leave its folder, or fill the disk
+        ├── AccessDenied           a registry that wants other credentials
+        ├── ImmutableVersion       a released version that would become another image
+        ├── MovedDynamics          an image whose dynamics are not those of its version
+        └── UntrustedImage         an image without a valid signature by a trusted key
 """
 
 from collections.abc import Iterable
@@ -16,7 +25,13 @@ from difflib import get_close_matches
 
 
 class RlopsError(Exception):
-    """Base of every error that rlops raises on purpose."""
+    """Base of every error that rlops raises on purpose.
+
+    Attributes:
+        exit_code: With which the command line ends: 1 a verdict against what was asked for, 2 wrong use, or no verdict.
+    """
+
+    exit_code = 2
 
 
 class UnknownName(RlopsError, KeyError):
@@ -49,6 +64,10 @@ class InvalidFile(InvalidValue):
     """A file whose content cannot be used; the message names the file, the row and the column."""
 
 
+class InvalidReference(InvalidValue):
+    """A text that does not name an image as strictly as is needed."""
+
+
 class EpisodeEnded(RlopsError, RuntimeError):
     """A step was asked for although no episode is running."""
 
@@ -62,6 +81,48 @@ class MissingExtra(RlopsError, ImportError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuilt, (type(self), self.args))
+
+
+class RegistryError(RlopsError):
+    """A store or registry of images cannot do what was asked."""
+
+
+class MissingContent(RegistryError):
+    """An image, a manifest or a blob is not there."""
+
+
+class CorruptContent(RegistryError):
+    """Bytes are not what their digest, their size or their type promises."""
+
+    exit_code = 1
+
+
+class UnsafeLayer(RegistryError):
+    """A layer holds what must not be unpacked: a way out of its folder, a device, or too much."""
+
+    exit_code = 1
+
+
+class AccessDenied(RegistryError):
+    """A registry refuses the credentials, or asks for some."""
+
+
+class ImmutableVersion(RegistryError):
+    """A released version would become another image."""
+
+    exit_code = 1
+
+
+class MovedDynamics(RegistryError):
+    """The dynamics of an image are not those that its version has; the message shows the first divergence."""
+
+    exit_code = 1
+
+
+class UntrustedImage(RegistryError):
+    """No trusted key has signed an image."""
+
+    exit_code = 1
 
 
 def _rebuilt(kind: type[RlopsError], args: tuple[object, ...]) -> RlopsError:
