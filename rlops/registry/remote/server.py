@@ -126,8 +126,7 @@ class Server:
         self._stopped.set()
 
     def _idle(self) -> bool:
-        if self._threads or self.offer.idle_s is None:
-            self._busy_at = time.monotonic()
+        if self._sessions or self.offer.idle_s is None:
             return False
         return time.monotonic() - self._busy_at > self.offer.idle_s
 
@@ -146,9 +145,9 @@ class Server:
             session.run()
         finally:
             with self._changes:
-                self._sessions.pop(session.number, None)
                 self._threads.discard(threading.current_thread())
-                self._busy_at = time.monotonic()
+                if self._sessions.pop(session.number, None) is not None:  # a look whether it listens is no session
+                    self._busy_at = time.monotonic()
 
     def admit(self, session: Session, rows: int) -> None:
         """Count ``session`` among those that have an environment.
