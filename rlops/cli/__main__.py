@@ -13,7 +13,20 @@ from rich.text import Text
 
 from rlops.errors import RlopsError
 
-VERBS = ("train", "evaluate", "video", "demo", "describe", "check", "diff", "golden", "serve")
+VERBS = (
+    "train",
+    "evaluate",
+    "video",
+    "demo",
+    "describe",
+    "check",
+    "diff",
+    "golden",
+    "serve",
+    "run",
+    "verify",
+    "conformance",
+)
 """Each is a module of this package with a function, or a ``typer.Typer`` of several verbs, of its name."""
 
 

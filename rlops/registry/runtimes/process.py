@@ -127,7 +127,7 @@ def _works(wrapper: str) -> bool:
 
 
 def _variables(image: Image, folder: Path) -> dict[str, str]:
-    """Return the child's whole environment: a few variables of ours, and those of the image, which mean its own root."""
+    """Return the whole environment of the child: a few variables of ours, and those of the image within its root."""
     root = str(image.root)
     own = {name: value.replace(_ROOT, root + _ROOT) for name, value in image.variables.items() if name != "PATH"}
     return {
