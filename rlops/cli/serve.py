@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -74,5 +75,8 @@ def _unpack_compiled() -> None:
     if not os.environ.get("RLOPS_CACHE_DIR") or not folder.is_dir() or os.access(folder, os.W_OK):
         return
     own = tempfile.mkdtemp(prefix="rlops-compiled-")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
     shutil.copytree(folder, own, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    for copied in (Path(own), *(path for path in Path(own).rglob("*") if path.is_dir())):
+        copied.chmod(0o700)
     os.environ["RLOPS_CACHE_DIR"] = own

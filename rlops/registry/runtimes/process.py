@@ -139,6 +139,7 @@ def _variables(image: Image, folder: Path) -> dict[str, str]:
         "PYTHONNOUSERSITE": "1",
         "PYTHONWARNINGS": "ignore",
         "HOME": str(folder),
+        "TMPDIR": str(folder),
         "RLOPS_IMAGE_DIGEST": image.identity.digest,
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlops.errors import IdentityMismatch
+from rlops.errors import IdentityMismatch, RuntimeUnavailable
 from rlops.registry.remote.client import RemoteVectorEnv
 from rlops.registry.remote.protocol import Identity
 from rlops.registry.runtimes import Image, chosen, connect
@@ -23,6 +23,7 @@ def image_of(ref: str, runtime: str) -> Image:
     from rlops.registry.runtimes.docker import write_archive
     from rlops.registry.store import Store  # type: ignore[import-not-found,unused-ignore]
     from rlops.registry.unpacking import unpack  # type: ignore[import-not-found,unused-ignore]
+    from rlops.registry.wheels import python_tag  # type: ignore[import-not-found,unused-ignore]
 
     store = Store.default()
     reference = Reference.parse(ref).checked_fixed()
@@ -30,6 +31,12 @@ def image_of(ref: str, runtime: str) -> Image:
     manifest = store.manifest(descriptor)
     config = store.read(manifest.config)
     told = about(config)
+    python = told.labels.get("dev.rlops.python", "")
+    if runtime == "process" and python != python_tag():
+        raise RuntimeUnavailable(
+            f"A process runs an image with this Python, {python_tag()}, but {ref} is for {python or 'none'}. "
+            "Use docker or podman."
+        )
     lines = json.loads(config)["config"].get("Env") or []
     layers = [store.blob_path(layer.digest) for layer in manifest.layers]
 
