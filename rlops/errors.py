@@ -10,14 +10,22 @@ Each message says what must hold, what was got and what to do::
     │   └── InvalidReference       a text that names no image, or one that may mean another tomorrow
     ├── EpisodeEnded               a step after the end of an episode, or before the first reset
     ├── MissingExtra(ImportError)  an optional dependency that is not installed
-    └── RegistryError              a store or registry of images that cannot do what was asked
-        ├── MissingContent         an image, a manifest or a blob that is not there
-        ├── CorruptContent         bytes that are not what their digest, size or type promises
-        ├── UnsafeLayer            a layer that would leave its folder, or fill the disk
-        ├── AccessDenied           a registry that wants other credentials
-        ├── ImmutableVersion       a released version that would become another image
-        ├── MovedDynamics          an image whose dynamics are not those of its version
-        └── UntrustedImage         an image without a valid signature by a trusted key
+    ├── RegistryError              a store or registry of images that cannot do what was asked
+    │   ├── MissingContent         an image, a manifest or a blob that is not there
+    │   ├── CorruptContent         bytes that are not what their digest, size or type promises
+    │   ├── UnsafeLayer            a layer that would leave its folder, or fill the disk
+    │   ├── AccessDenied           a registry that wants other credentials
+    │   ├── ImmutableVersion       a released version that would become another image
+    │   ├── MovedDynamics          an image whose dynamics are not those of its version
+    │   └── UntrustedImage         an image without a valid signature by a trusted key
+    ├── RemoteError                what a remote environment could not do
+    │   ├── ConnectionLost(ConnectionError)  the other side is gone, or never answered
+    │   ├── ReplyTimeout(TimeoutError)       no reply in time; the connection goes on
+    │   ├── ProtocolError          bytes that are not of the protocol, or of another version of it
+    │   ├── IdentityMismatch       another image or other dynamics than asked for
+    │   └── Refused                a server that is full, or a wrong token
+    └── RuntimeUnavailable         an engine that is not there, or does not start
+        └── NotIsolated            a runtime that does not isolate what it is required to
 """
 
 from collections.abc import Iterable
@@ -123,6 +131,38 @@ class UntrustedImage(RegistryError):
     """No trusted key has signed an image."""
 
     exit_code = 1
+
+
+class RemoteError(RlopsError):
+    """A remote environment could not do what was asked, for a reason that is none of the other errors."""
+
+
+class ConnectionLost(RemoteError, ConnectionError):
+    """The other side of a connection is gone, or was never there."""
+
+
+class ReplyTimeout(RemoteError, TimeoutError):
+    """A reply did not come in time; should it come later, it is not taken for another one."""
+
+
+class ProtocolError(RemoteError):
+    """What came is not of the protocol, or of a version of it that does not fit."""
+
+
+class IdentityMismatch(RemoteError):
+    """A server serves another image, other dynamics or another environment than asked for."""
+
+
+class Refused(RemoteError):
+    """A server does not take the client: it is full, or the token is wrong."""
+
+
+class RuntimeUnavailable(RlopsError):
+    """What should run an image is not installed, does not answer, or could not start it."""
+
+
+class NotIsolated(RuntimeUnavailable):
+    """A runtime does not isolate what it is required to isolate."""
 
 
 def _rebuilt(kind: type[RlopsError], args: tuple[object, ...]) -> RlopsError:
