@@ -456,6 +456,7 @@ def test_the_server_keeps_nothing_that_is_not_what_its_digest_says(far):
     blobs = len(list((far.store.root / "blobs" / "sha256").iterdir()))
     assert request(far, "POST", f"/v2/team/thing/blobs/uploads/?digest={wrong}", b"evil") == 400
     assert request(far, "PUT", f"/v2/team/thing/manifests/{wrong}", b"{}") == 400
+    assert request(far, "PUT", f"/v2/team/thing/manifests/{wrong}", far.store.read(image(far))) == 400
     assert request(far, "PUT", "/v2/team/thing/manifests/1.0.1", b"not json") == 400
     other = far.store.manifest(image(far)).model_copy(update={"annotations": {"a": "b"}})
     assert request(far, "PUT", "/v2/team/thing/manifests/1.0.0", other.encoded()) == 409
