@@ -152,6 +152,8 @@ class ProtocolError(RemoteError):
 class IdentityMismatch(RemoteError):
     """A server serves another image, other dynamics or another environment than asked for."""
 
+    exit_code = 1
+
 
 class Refused(RemoteError):
     """A server does not take the client: it is full, or the token is wrong."""
@@ -163,6 +165,8 @@ class RuntimeUnavailable(RlopsError):
 
 class NotIsolated(RuntimeUnavailable):
     """A runtime does not isolate what it is required to isolate."""
+
+    exit_code = 1
 
 
 def _rebuilt(kind: type[RlopsError], args: tuple[object, ...]) -> RlopsError:

@@ -70,9 +70,10 @@ def serve(
 
 
 def _unpack_compiled() -> None:
-    """Copy compiled code that cannot be written to, as in an image, to where it can be."""
+    """Copy compiled code that belongs to an image, or cannot be written to, to where it may change."""
     folder = Path(os.environ.get("RLOPS_CACHE_DIR", ""))
-    if not os.environ.get("RLOPS_CACHE_DIR") or not folder.is_dir() or os.access(folder, os.W_OK):
+    of_an_image = "RLOPS_IMAGE_DIGEST" in os.environ or not os.access(folder, os.W_OK)
+    if not os.environ.get("RLOPS_CACHE_DIR") or not folder.is_dir() or not of_an_image:
         return
     own = tempfile.mkdtemp(prefix="rlops-compiled-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,15 +18,20 @@ def verify(
     ref: Ref,
     runtime: Runtime = "auto",
     require: Require = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE|DIR", help="A trusted key, one of which must have signed the image.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check every byte of an image, start it, shake hands, and replay its fingerprint within.
+    """Check every byte of an image and its signature, start it, shake hands, and replay its fingerprint within.
 
     Exit codes: 0 it is what it says, 1 it is not, 2 cannot judge, or wrong use.
     """
     from rlops.registry.runtimes import chosen
-    from rlops.registry.runtimes.verifying import image_of, verified
+    from rlops.registry.runtimes.verifying import check_signature, image_of, verified
 
+    if key is not None:
+        check_signature(ref, key)
     engine = chosen(runtime, require or ())
     image = image_of(ref, engine.name)
     try:

@@ -10,11 +10,12 @@ from typing import Any
 from rlops.errors import CorruptContent
 from rlops.registry.dynamics.fingerprint import Fingerprint
 from rlops.registry.oci import Descriptor, canonical_json
+from rlops.registry.remote.protocol import VERSION
 from rlops.registry.store import Store
 
 OCI = "org.opencontainers.image."
 OWN = "dev.rlops."
-PROTOCOL = "1.0.0"
+PROTOCOL = VERSION
 """Version of the protocol that an image's server speaks."""
 
 

@@ -23,7 +23,6 @@ from gymnasium.vector import AutoresetMode
 from rlops.errors import (
     ConnectionLost,
     InvalidValue,
-    NotIsolated,
     ProtocolError,
     Refused,
     RlopsError,
@@ -237,8 +236,6 @@ class Session:
             check_proof(self.server.offer.token, challenge["nonce"], opening.get("proof"))
             wanted = Identity.from_json(opening.get("expect", Identity().as_json()))
             wanted.check(self.server.offer.identity)
-            if opening.get("require_isolation"):
-                raise NotIsolated("What isolates a server is known to the runtime that started it, not to the server.")
             welcome, descriptor = self._open(opening)
         except RlopsError as error:
             self._tell(error, 0)

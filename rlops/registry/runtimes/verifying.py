@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rlops.errors import IdentityMismatch, RuntimeUnavailable
@@ -18,12 +19,12 @@ def image_of(ref: str, runtime: str) -> Image:
 
     Every byte is verified against its digest on the way.
     """
-    from rlops.registry.labels import about  # type: ignore[import-not-found,unused-ignore]
-    from rlops.registry.references import Reference  # type: ignore[import-not-found,unused-ignore]
+    from rlops.registry.labels import about
+    from rlops.registry.references import Reference
     from rlops.registry.runtimes.docker import write_archive
-    from rlops.registry.store import Store  # type: ignore[import-not-found,unused-ignore]
-    from rlops.registry.unpacking import unpack  # type: ignore[import-not-found,unused-ignore]
-    from rlops.registry.wheels import python_tag  # type: ignore[import-not-found,unused-ignore]
+    from rlops.registry.store import Store
+    from rlops.registry.unpacking import unpack
+    from rlops.registry.wheels import python_tag
 
     store = Store.default()
     reference = Reference.parse(ref).checked_fixed()
@@ -53,6 +54,20 @@ def image_of(ref: str, runtime: str) -> Image:
         config_digest=manifest.config.digest,
         archive=archive,
     )
+
+
+def check_signature(ref: str, trusted: Path) -> None:
+    """Raise if no key of ``trusted``, a file or a folder, has signed an image in the store on this machine.
+
+    Raises:
+        UntrustedImage: If none has.
+    """
+    from rlops.registry import signing
+    from rlops.registry.references import Reference
+    from rlops.registry.store import Store
+
+    store = Store.default()
+    signing.verify(store, store.resolve(Reference.parse(ref).checked_fixed()), trusted)
 
 
 def check_fingerprint(env: RemoteVectorEnv) -> dict[str, str]:
