@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+WHEELS := .cache/wheels
 BENCH  := .venv-bench
 ORACLE := .venv-oracle
 CODE   := rlops tests benchmarks
 
-.PHONY: help setup demo test check format docs golden mutants oracle bench clean
+.PHONY: help setup wheels demo test check format docs golden mutants oracle image bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -24,10 +25,13 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip check
 	@touch $@
 
+wheels: $(READY) ## bring the wheels that images are made of; nothing to do when they are here
+	$(BIN)/python -m rlops.registry.wheels --into $(WHEELS)
+
 demo: $(READY) ## run one day of dispatch and show it
 	$(BIN)/python -m rlops.cli demo
 
-test: $(READY) ## run every test
+test: wheels ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## formatting, lint and types
@@ -57,6 +61,12 @@ $(ORACLE)/.ready: requirements.lock pyproject.toml
 	$(ORACLE)/bin/python -m pip install --quiet --constraint requirements.lock -e ".[oracle]" pytest pytest-xdist hypothesis
 	@touch $@
 
+image: $(READY) ## build the image of ID (default rlops/Dispatch-v2) with docker build, on the image BASE
+	rm -rf .cache/image && mkdir -p .cache/image/wheels
+	$(BIN)/python -m pip wheel --quiet --constraint requirements.lock --wheel-dir .cache/image/wheels .
+	docker build --network none $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg ID=$(or $(ID),rlops/Dispatch-v2) \
+	  --file Dockerfile --tag rlops-environment .cache/image
+
 bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet machine)
 	$(BENCH)/bin/python -m benchmarks.faces
 	$(BIN)/python -m benchmarks.dispatch
@@ -65,6 +75,7 @@ bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet ma
 	$(BIN)/python -m benchmarks.ppo
 	$(BIN)/python -m benchmarks.randomization
 	$(BIN)/python -m benchmarks.startup
+	$(BENCH)/bin/python -m benchmarks.remote
 
 $(BENCH)/.ready: benchmarks/requirements.txt benchmarks/install_pufferlib.sh benchmarks/install_energyplus.sh
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

@@ -13,7 +13,11 @@ from rich.text import Text
 
 from rlops.errors import RlopsError
 
-VERBS = ("train", "evaluate", "video", "demo", "describe", "check", "diff", "golden", "gap")
+VERBS = (
+    "train", "evaluate", "video", "demo", "describe", "check", "diff", "golden", "build", "push", "pull", "inspect",
+    "list", "search", "lock", "save", "load", "gc", "sign", "registry", "serve",
+    "run", "verify", "conformance", "gap",
+)  # fmt: skip
 """Each is a module of this package with a function, or a ``typer.Typer`` of several verbs, of its name."""
 
 
@@ -46,7 +50,8 @@ def application(debugging: list[bool]) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    Exit codes: 0 done, 1 a check failed, 2 wrong use or an error that rlops explains, 130 interrupted.
+    Exit codes: 0 done, 1 a check failed or an image is refused, 2 wrong use or an error that rlops explains, 130
+    interrupted.
     """
     debugging: list[bool] = []
     try:
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         message = " ".join(str(error).split())
         Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,8 @@ from rlops.registry.dynamics.golden import record
 from rlops.registry.dynamics.subjects import subject
 
 ID = "rlops/Dispatch-v0"
+COOLING = "rlops/DatacenterCooling-v0"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +37,37 @@ def redeclare(monkeypatch):
         monkeypatch.setattr(kernel_v0, "PARAMETERS", parameters)
 
     return redeclare
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Return a store and what was built into it: release 0.0.1 of DatacenterCooling-v0."""
+    from rlops.registry import images
+    from rlops.registry.store import Store
+    from rlops.registry.unpacking import unpack
+
+    store = Store(tmp_path_factory.mktemp("built") / "store")
+    made = images.build(store, COOLING, release="0.0.1", wheels=wheels())
+    unpack(store, made.reference)
+    return store, made
+
+
+@pytest.fixture
+def store(built, tmp_path):
+    """Return a store of the test's own with the image that was built."""
+    from rlops.registry.store import Store
+
+    source = built[0].root
+    shutil.copytree(source, tmp_path / "store", copy_function=os.link, symlinks=True)
+    return Store(tmp_path / "store")
+
+
+def wheels():
+    """Return the folder of wheels, in which those of the lock must be."""
+    from rlops.registry.wheels import _files, lock_file, locked
+
+    folder = ROOT / os.environ.get("RLOPS_WHEELS", ".cache/wheels")
+    missing = [str(one) for one in locked(lock_file()) if not _files(folder, one)]
+    if missing:
+        pytest.fail(f"The wheels of images must be in {folder}, but {missing[0]} is not. Bring them: make wheels.")
+    return folder
