@@ -32,6 +32,7 @@ demo: $(READY) ## run one day of dispatch and show it
 	$(BIN)/python -m rlops.cli demo
 
 test: wheels ## run every test
+	RLOPS_CACHE_DIR=$(CURDIR)/.cache/compiled $(BIN)/python -m rlops.envs.warming
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## formatting, lint and types

@@ -24,7 +24,7 @@ def test_the_lock_pins_one_exact_version_of_each_package():
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("extra", ["", "agents", "solvers", "data", "render", "dev"])
+@pytest.mark.parametrize("extra", ["", "agents", "solvers", "data", "render", "registry", "dev"])
 def test_the_lock_holds_what_the_package_asks_for(extra):
     asked = project()["optional-dependencies"][extra] if extra else project()["dependencies"]
     wanted = {normalised(requirement) for requirement in asked} - {"rlops"}

@@ -55,20 +55,9 @@ def facts(id: str) -> dict[str, Any]:
     }
 
 
-def warm(id: str) -> None:
-    """Let everything be compiled that serving ``id`` needs: rows on one thread and on several."""
-    from rlops.envs import parse_id
-    from rlops.envs.faces import VectorEnv
-
-    for threads in (1, 2):
-        envs = VectorEnv(*parse_id(id), 4, threads=threads)
-        envs.reset(seed=0)
-        envs.step(envs.action_space.sample())
-        envs.close()
-
-
 def main() -> None:
     """Write what is said, and the golden file."""
+    from rlops.envs.warming import warm
     from rlops.registry.dynamics.golden import record
     from rlops.registry.dynamics.kernels import KernelSubject
 

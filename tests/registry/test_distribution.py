@@ -486,6 +486,7 @@ def test_a_server_that_is_only_read_takes_nothing(far):
 
 
 def test_a_store_that_is_served_is_not_tidied(far):
+    assert request(far, "GET", "/v2/") == 200  # it has begun to serve
     with pytest.raises(RegistryError, match="a server"):
         Store(far.store.root).gc(patience_s=0.1)
 

@@ -436,7 +436,9 @@ def test_a_build_that_is_killed_leaves_a_whole_store_and_the_next_completes(buil
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     store = Store(root)
-    assert not store.images()
+    named = {one.descriptor.digest for one in store.images()}
+    assert named <= {built[1].descriptor.digest}  # killed late, it is named already, and then whole
+    assert at > 2 or not named
     for path in (root / "blobs" / "sha256").iterdir():
         assert Path(path).name == oci.digest_of(path.read_bytes()).removeprefix("sha256:")
     again = images.build(store, COOLING, release="0.0.1", wheels=wheels())
