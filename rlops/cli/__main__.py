@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -50,8 +51,8 @@ def application(debugging: list[bool]) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    Exit codes: 0 done, 1 a check failed or an image is refused, 2 wrong use or an error that rlops explains, 130
-    interrupted.
+    Exit codes: 0 done, 1 a check failed or an image is refused, 2 wrong use or an error that rlops explains, 3 one
+    that nobody foresaw, 130 interrupted.
     """
     debugging: list[bool] = []
     try:
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(3)
 
 
 if __name__ == "__main__":

@@ -91,3 +91,12 @@ def listed(entries: list[dict[str, Any]]) -> Table:
         size = f"{one['bytes'] / 1e6:,.1f} MB"
         table.add_row(one["image"], one["environment"] or "", one["digest"][7:19], fingerprint, size)
     return table
+
+
+def show_names(console: Console, names: list[str], as_json: bool) -> None:
+    """Print the names of a registry's images, one a line."""
+    if as_json:
+        emit([{"image": name} for name in names])
+        return
+    for name in names:
+        console.print(name, highlight=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlops.cli.images import AsJson, Layout, PlainHttp, emit, entry, listed, opened
+from rlops.cli.images import AsJson, Layout, PlainHttp, emit, entry, listed, opened, show_names
 from rlops.cli.options import terminal
 
 
@@ -30,7 +30,4 @@ def list(
     host, _, name = registry.partition("/")
     with Registry(host, plain_http=plain_http) as there:
         names = [f"{host}/{each}:{tag}" for each in ([name] if name else there.catalogue()) for tag in there.tags(each)]
-    if as_json:
-        emit([{"image": one} for one in names])
-    for one in () if as_json else names:
-        console.print(one, highlight=False)
+    show_names(console, names, as_json)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlops.cli.images import AsJson, Layout, PlainHttp, emit, entry, listed, opened
+from rlops.cli.images import AsJson, Layout, PlainHttp, emit, entry, listed, opened, show_names
 from rlops.cli.options import terminal
 
 if TYPE_CHECKING:
@@ -28,12 +28,9 @@ def search(
     console = terminal()
     if registry is not None:
         with Registry(registry, plain_http=plain_http) as there:
-            names = [n for n in there.catalogue() if text.lower() in n]
-            found = [{"image": f"{registry}/{name}:{tag}"} for name in names for tag in there.tags(name)]
-        if as_json:
-            emit(found)
-        for one in () if as_json else found:
-            console.print(one["image"], highlight=False)
+            found = [name for name in there.catalogue() if text.lower() in name]
+            names = [f"{registry}/{name}:{tag}" for name in found for tag in there.tags(name)]
+        show_names(console, names, as_json)
         return
     here = opened(store)
     entries = [

@@ -14,9 +14,6 @@ from collections.abc import Iterable
 
 from rlops.envs import FAMILIES, parse_id
 
-_ENVIRONMENT = {"RLOPS_THREADS": "2", **os.environ}
-"""Loops on threads are compiled on one core too."""
-
 
 def warm(id: str) -> None:
     """Let everything be compiled that an environment needs: rows on one thread and on several, and its agents."""
@@ -42,7 +39,7 @@ def warm_all(ids: Iterable[str], processes: int) -> int:
     while waiting or running:
         while waiting and len(running) < processes:
             id = waiting.pop(0)
-            running[id] = subprocess.Popen([sys.executable, "-m", "rlops.envs.warming", id], env=_ENVIRONMENT)
+            running[id] = subprocess.Popen([sys.executable, "-m", "rlops.envs.warming", id])
         time.sleep(0.1)
         for id, process in list(running.items()):
             if process.poll() is not None:

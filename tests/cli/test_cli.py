@@ -24,21 +24,6 @@ ROOT = Path(rlops.__file__).parent.parent
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """Return a function that runs the command line: exit code, output, error output."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def small_agents(monkeypatch):
     known = {"do_nothing": DoNothing, "random": Random}
     monkeypatch.setattr("rlops.agents_baseline.agents.load_agent", lambda name, id, deterministic=True: known[name]())
@@ -311,3 +296,13 @@ def test_the_module_runs_and_help_loads_nothing_heavy():
         env={**os.environ, "NO_COLOR": "1"},
     )
     assert "heavy []" in done.stdout
+
+
+def test_an_error_that_nobody_foresaw_ends_with_code_3_and_its_traceback(run, monkeypatch):
+    def broken(id):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("rlops.cli.describe.parse_id", broken)
+    code, _, err = run("describe", ID)
+    assert code == 3
+    assert "RuntimeError: a bug" in err

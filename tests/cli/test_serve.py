@@ -12,25 +12,10 @@ from pathlib import Path
 import pytest
 
 import rlops
-from rlops.cli import __main__ as cli
 from rlops.cli.serve import _unpack_compiled
 from rlops.registry.remote.client import RemoteVectorEnv
 
 ROOT = Path(rlops.__file__).parent.parent
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Return a function that runs the command line: exit code, output, error output."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import urllib.request
 
 import pytest
 
-from rlops.cli import __main__ as cli
 from rlops.cli.push import destination
 from rlops.errors import InvalidReference
 from rlops.registry.references import Reference
@@ -20,21 +19,6 @@ from rlops.registry.store import Store
 from tests.registry.conftest import COOLING, ROOT, wheels
 from tests.registry.lying_registry import running
 from tests.registry.synthetic import small_image
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Return a function that runs the command line: exit code, output, error output."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

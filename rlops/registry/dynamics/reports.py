@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ def examined(
 
 
 def _with_negative(result: Result) -> Result:
+    started = time.perf_counter()
     findings = negative_checks(result.id)
     broken = [f"{one.name}: {one.told}" for one in findings if one.holds is False]
     told = "; ".join(broken) or f"{sum(one.holds is True for one in findings)} of {len(findings)} apply, and hold"
@@ -36,7 +38,7 @@ def _with_negative(result: Result) -> Result:
     changed = result
     if broken and result.verdict not in (CHANGED, "error"):
         changed = replace(result, verdict=CHANGED, told="it breaks what must hold of any environment")
-    return replace(changed, levels=(*result.levels, level))
+    return replace(changed, levels=(*result.levels, level), seconds=result.seconds + time.perf_counter() - started)
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:

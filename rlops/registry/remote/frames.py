@@ -12,6 +12,7 @@ import math
 import struct
 import sys
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -118,20 +119,20 @@ class Place:
         return self.dtype.itemsize * math.prod(self.shape)
 
 
-class Node:
+class Node(ABC):
     """A part of a value: how it is taken apart into arrays, and put together again."""
 
+    @abstractmethod
     def take(self, value: Any, arrays: list[np.ndarray]) -> bool:
         """Append the arrays of ``value`` to ``arrays``; false if this is not what it is made of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, arrays: list[np.ndarray]) -> Any:
         """Return the value whose arrays are ``arrays``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def as_json(self) -> dict[str, Any]:
         """Return the node as it is declared."""
-        raise NotImplementedError
 
 
 class _ArrayNode(Node):
