@@ -75,6 +75,7 @@ bench: $(READY) $(BENCH)/.ready ## measure against peers (minutes, on a quiet ma
 	$(BENCH)/bin/python -m benchmarks.cooling
 	$(BIN)/python -m benchmarks.ppo
 	$(BIN)/python -m benchmarks.randomization
+	$(BENCH)/bin/python -m benchmarks.robotics
 	$(BIN)/python -m benchmarks.startup
 	$(BENCH)/bin/python -m benchmarks.remote
 

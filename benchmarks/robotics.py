@@ -1,21 +1,31 @@
-"""What the vector face of the robots costs over MuJoCo's batch itself, and what randomizing every parameter costs.
+"""What the vector face of the robots costs over bare engines, against EnvPool, and what randomization costs.
 
-After every step of the face, a bare ``mujoco.batch.Batch`` takes the same step from the same states with the same forces
-on the same model, so both do the same physics: contacts, iterations of the solver and all. What differs is what the face
-adds: actions, motors, sensors, rewards, autoreset, infos.
+After every step of the face, a bare ``mujoco.batch.Batch`` takes the same step from the same states with the same
+forces on the same model, so both do the same physics: contacts, iterations of the solver and all. What differs is what
+the face adds: actions, motors, sensors, rewards, autoreset, infos. PyBullet is stepped in two processes, by the face
+and bare. EnvPool steps Gymnasium's ``Pusher-v5`` with as many threads as our face, which runs the same model
+(``pusher.py``; a test holds it to Gymnasium's, bit for bit).
 
-Run ``python -m benchmarks.robotics`` from the root of the repository.
+Run ``make bench``, or ``python -m benchmarks.robotics`` from the root of the repository in an environment that has
+``benchmarks/requirements.txt``. Without EnvPool or PyBullet, their part is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import time
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 from mujoco.batch import Batch as NativeBatch
 
-from benchmarks.rounds import arguments, show, write
+from benchmarks.pusher import PUSHER
+from benchmarks.rounds import arguments, interleaved, median, per_second, ratio, repeated, show, write
+from rlops.envs.contract import family
 from rlops.envs.faces import VectorEnv
 from rlops.envs.robotics.engines import nominal_model
 from rlops.envs.robotics.engines.mujoco import STATE_FIELDS
@@ -26,12 +36,13 @@ ROWS = (64, 256, 1024)
 THREADS = 2
 STEPS = 64
 """In a round, with as many actions made beforehand."""
-TARGET, RANDOMIZED_TARGET = 0.95, 0.02
+TARGET, RANDOMIZED_TARGET, ENVPOOL_TARGET, BULLET_TARGET = 0.95, 0.02, 1.3, 0.85
+BULLET_ROWS = 64
 
 
-def face(name: str, rows: int) -> VectorEnv:
+def face(name: str, rows: int, engine: str = "mujoco") -> VectorEnv:
     """Return the vector face in the midst of episodes."""
-    env = VectorEnv(name, 0, rows, threads=THREADS, copy=False)
+    env = VectorEnv(family(name), 0, rows, threads=THREADS, copy=False, engine=engine)
     env.reset(seed=0)
     for actions in drawn(env, 20):
         env.step(actions)
@@ -91,10 +102,91 @@ def cost_of_randomization(name: str, rows: int, rounds: int) -> list[float]:
     return found
 
 
+def bare_bullet(name: str, rows: int, seconds: float, pipe: Connection) -> None:
+    """Tell the rate [rows' control steps/s] at which PyBullet itself steps ``rows`` nominal worlds, whenever asked."""
+    from rlops.envs.robotics.engines.pybullet import World
+
+    kernel = family(name).kernel(0)
+    env = face(name, rows)
+    worlds = [World(nominal_model(kernel)) for _ in range(rows)]
+    for world, qpos, qvel in zip(worlds, env.state["qpos"], env.state["qvel"], strict=True):
+        world.place(qpos, qvel)
+    force = [0.0] * len(worlds[0].model.motors)
+
+    def step() -> None:
+        for world in worlds:
+            world.step(force, kernel.SUBSTEPS)
+
+    rate = repeated(step, rows)
+    pipe.send(rate(seconds))
+    while pipe.recv():
+        pipe.send(rate(seconds))
+
+
+@contextlib.contextmanager
+def bare_processes(name: str, seconds: float) -> Iterator[Callable[[float], float]]:
+    """Yield a side that steps PyBullet in :data:`THREADS` processes at once."""
+    context = get_context("spawn")
+    pipes = [context.Pipe() for _ in range(THREADS)]
+    processes = [
+        context.Process(target=bare_bullet, args=(name, BULLET_ROWS // THREADS, seconds, theirs)) for _, theirs in pipes
+    ]
+    for process in processes:
+        process.start()
+    for ours, _ in pipes:
+        ours.recv()
+
+    def rate(_: float) -> float:
+        for ours, _ in pipes:
+            ours.send(True)
+        return float(sum(ours.recv() for ours, _ in pipes))
+
+    try:
+        yield rate
+    finally:
+        for (ours, _), process in zip(pipes, processes, strict=True):
+            ours.send(False)
+            process.join()
+
+
+def stepping(env: Any, actions: np.ndarray) -> Callable[[float], float]:
+    """Return a side that steps ``env`` with one set of ``actions`` (k, rows, d) after another."""
+
+    def run() -> None:
+        for one in actions:
+            env.step(one)
+
+    return repeated(run, actions.shape[0] * actions.shape[1])
+
+
+def bullet_share(name: str, rounds: int, seconds: float) -> tuple[float, float]:
+    """Return the rate of the vector face on PyBullet, and its share of that of PyBullet itself."""
+    env = face(name, BULLET_ROWS, "pybullet")
+    with bare_processes(name, seconds) as bare_rate:
+        rates = interleaved({"face": stepping(env, drawn(env, 4)), "bare": bare_rate}, rounds, seconds)
+    env.close()
+    return median(rates, "face"), ratio(rates, "face", "bare")
+
+
+def over_envpool(rows: int, rounds: int, seconds: float) -> tuple[float, float]:
+    """Return the rate of our Pusher, and its ratio to that of EnvPool."""
+    import envpool
+
+    ours = VectorEnv(PUSHER, 5, rows, threads=THREADS)
+    ours.reset(seed=0)
+    theirs = envpool.make("Pusher-v5", env_type="gymnasium", num_envs=rows, num_threads=THREADS, seed=0)
+    theirs.reset()
+    actions = drawn(ours, 8)
+    rates = interleaved({"rlops": stepping(ours, actions), "EnvPool": stepping(theirs, actions)}, rounds, seconds)
+    theirs.close()
+    return median(rates, "rlops"), ratio(rates, "rlops", "EnvPool")
+
+
 def main() -> None:
     """Print the tables and write them down."""
     given = arguments(__doc__)
-    results: dict[str, Any] = {"face over batch": {}, "randomization": {}}
+    sections = ("face over batch", "randomization", "face over pybullet", "over EnvPool")
+    results: dict[str, dict[str, float]] = {section: {} for section in sections}
     lines = []
     for name in FAMILIES:
         for rows in ROWS:
@@ -105,13 +197,33 @@ def main() -> None:
             share = float(np.median(rounds[:, 1] / rounds[:, 0]))
             results["face over batch"][f"{name} {rows}"] = share
             lines.append((name, str(rows), f"{rate:,.0f}", f"{share:.3f}", f"{TARGET}"))
-    show("vector face over mujoco.batch, two threads", ("robot", "rows", "steps/s", "share of the bare rate", "target"), lines)
+    show(
+        "vector face over mujoco.batch, two threads",
+        ("robot", "rows", "steps/s", "share of the bare rate", "target"),
+        lines,
+    )
     lines = []
     for name in FAMILIES:
         cost = float(np.median(cost_of_randomization(name, 256, max(3, given.rounds // 3))))
         results["randomization"][name] = cost
         lines.append((name, "256", f"{cost:+.1%}", f"{RANDOMIZED_TARGET:.0%}"))
     show("every parameter drawn at every reset", ("robot", "rows", "cost", "target"), lines)
+    if importlib.util.find_spec("pybullet"):
+        lines = []
+        for name in FAMILIES:
+            rate, share = bullet_share(name, given.rounds, given.seconds)
+            results["face over pybullet"][name] = share
+            lines.append((name, f"{BULLET_ROWS}", per_second(rate), f"{share:.3f}", f"{BULLET_TARGET}"))
+        columns = ("robot", "rows", "steps/s", "share of the bare rate", "target")
+        show(f"vector face over PyBullet itself, {THREADS} processes", columns, lines)
+    if importlib.util.find_spec("envpool"):
+        lines = []
+        for rows in ROWS:
+            rate, times = over_envpool(rows, given.rounds, given.seconds)
+            results["over EnvPool"][str(rows)] = times
+            lines.append(("Pusher-v5", str(rows), per_second(rate), f"{times:.2f}x", f"{ENVPOOL_TARGET}x"))
+        columns = ("environment", "rows", "steps/s", "over EnvPool", "target")
+        show(f"Gymnasium's Pusher-v5 against EnvPool's, {THREADS} threads", columns, lines)
     write("robotics", results)
 
 

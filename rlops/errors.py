@@ -10,6 +10,7 @@ Each message says what must hold, what was got and what to do::
     │   └── InvalidReference       a text that names no image, or one that may mean another tomorrow
     ├── EpisodeEnded               a step after the end of an episode, or before the first reset
     ├── MissingExtra(ImportError)  an optional dependency that is not installed
+    ├── EngineLost(RuntimeError)   a process of a physics engine that has ended
     ├── RegistryError              a store or registry of images that cannot do what was asked
     │   ├── MissingContent         an image, a manifest or a blob that is not there
     │   ├── CorruptContent         bytes that are not what their digest, size or type promises
@@ -86,6 +87,19 @@ class MissingExtra(RlopsError, ImportError):
     def __init__(self, what: str, extra: str):
         """Say ``what`` needs the ``extra``."""
         super().__init__(f"{what} needs an optional dependency. Install it: pip install 'rlops[{extra}]'.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuilt, (type(self), self.args))
+
+
+class EngineLost(RlopsError, RuntimeError):
+    """A process that moves rows for a physics engine has ended, or its engine has raised an error."""
+
+    def __init__(self, why: str):
+        """Say ``why``."""
+        super().__init__(
+            f"The physics engine must move the rows, but {why}. Their episodes are lost: make the environment anew."
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuilt, (type(self), self.args))

@@ -236,7 +236,7 @@ class Batch:
         self._figures = len(getattr(self.kernel, "KPIS", ()))
         self._do: Callable[[int, int, int], int] = self._first_call
         self._engine = self._opened_engine()
-        on_threads = self.threads > 1 and self._engine is None
+        on_threads = self.threads > 1 and (self._engine is None or self.rows >= _PARALLEL_ROWS)
         self._step: Callable[[int, int, int], int] = self._step_on_threads if on_threads else self._first_call
         action = self.kernel.ACTION
         self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)

@@ -267,9 +267,12 @@ def started_over(rows, shown, i):
 
 
 @njit
-def act_rows(rows, shown, actions):
-    """Let every row act, or begin its next episode if it has ended; an engine then moves those that are ``moving``."""
-    for i in range(rows.state.shape[0]):
+def act_rows(rows, shown, actions, low, high):
+    """Let the rows from ``low`` up to ``high`` act, or begin their next episode if they have ended; return 0.
+
+    An engine then moves those that are ``moving``.
+    """
+    for i in range(low, high):
         if not starts_over(rows, shown, i):
             rows.state[i].moving = True
             row_act(rows.params[i], rows.state[i], rows.data, actions[i])
@@ -287,7 +290,7 @@ def act_agents_rows(rows, shown, bids):
 
 
 @njit
-def nobody_acts(rows, shown, actions):
+def nobody_acts(rows, shown, actions, low=0, high=0):
     """Do nothing: stands for what comes before an engine where there is none."""
     return 0
 
@@ -355,7 +358,7 @@ def do(rows, shown, chosen, bids, actions, verb):
         return code if code else advance_rows(rows, shown, actions, 0, rows.state.shape[0])
     if verb <= ACT_OR_RESET:
         code = refused(rows.state, actions, verb == ACT_OR_RESET)
-        return code if code else act_rows(rows, shown, actions)
+        return code if code else act_rows(rows, shown, actions, 0, rows.state.shape[0])
     if verb == STEP_AGENTS:
         return step_agents_rows(rows, shown, bids)
     if verb == ACT_AGENTS:
@@ -455,17 +458,19 @@ def do_at(address, actions, verb):
 
 
 @njit
-def advance_at(address, at, low, high):
-    """Call :func:`advance_rows` on the arrays of the address table and the actions whose numbers are at ``at``."""
+def advance_at(address, at, verb, low, high):
+    """Call :func:`advance_rows` or :func:`act_rows` on the arrays of the address table and the actions at ``at``."""
     table = table_at(address)
     rows, shown = bundles(table)
     actions = carray(pointer_at(at), actions_shape(np.int64(table[_N])), ACTIONS_DTYPE)
-    return advance_rows(rows, shown, actions, low, high)
+    if verb <= STEP_OR_RESET:
+        return advance_rows(rows, shown, actions, low, high)
+    return act_rows(rows, shown, actions, low, high)
 
 
 @njit
 def step_at(address, actions, verb):
-    """Step like :func:`do_at`, each thread a share of the rows.
+    """Step or act like :func:`do_at`, each thread a share of the rows.
 
     A thread takes the arrays from the table itself: those passed to it would have shapes that the compiler does not
     know, which costs a sixth of a light step.
@@ -476,13 +481,14 @@ def step_at(address, actions, verb):
     if at == 0:
         return MALFORMED
     state = carray(pointer_at(table[_STATE]), (n,), STATE)
-    code = refused(state, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), verb == STEP_OR_RESET)
+    next_step = (verb == STEP_OR_RESET) | (verb == ACT_OR_RESET)
+    code = refused(state, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), next_step)
     if code:
         return code
     shares = np.int64(table[_THREADS])
     ended = 0
     for share in prange(shares):
-        ended += advance_at(address, at, n * share // shares, n * (share + 1) // shares)
+        ended += advance_at(address, at, verb, n * share // shares, n * (share + 1) // shares)
     return ended
 
 

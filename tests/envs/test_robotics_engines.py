@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from rlops.envs.faces import Env
 from rlops.envs.robotics import ROBOTICS, kernel_arm_push, kernel_arm_reach, kernel_cart_balance
 from rlops.envs.robotics.engines import mujoco as mujoco_engine
 from rlops.envs.robotics.engines import pybullet as pybullet_engine
+from rlops.envs.robotics.engines.shards import Shards
 from rlops.envs.robotics.model import (
     FLOOR,
     GRAVITY,
@@ -34,7 +36,7 @@ from rlops.envs.robotics.model import (
     parameters_of,
     sphere_inertia,
 )
-from rlops.errors import InvalidValue, UnknownName
+from rlops.errors import EngineLost, InvalidValue, UnknownName
 
 NAMES = [f.name for f in ROBOTICS]
 CONTACT_FREE = ["CartBalance", "ArmReach"]
@@ -273,8 +275,10 @@ def test_an_episode_in_a_used_world_of_bullet_is_that_of_a_fresh_one(name):
 
 
 def test_bullet_refuses_more_rows_than_it_survives():
-    with pytest.raises(InvalidValue, match="at most 1000 rows"):
-        Batch(family("CartBalance"), 0, 1001, engine="pybullet")
+    with pytest.raises(InvalidValue, match="at most 1000 rows a process, got 1001 in 1"):
+        Batch(family("CartBalance"), 0, 1001, engine="pybullet", threads=1)
+    with pytest.raises(InvalidValue, match="got 2001 in 2"):
+        Batch(family("CartBalance"), 0, 2001, engine="pybullet", threads=2)
 
 
 def test_importing_bullet_prints_nothing():
@@ -332,3 +336,45 @@ def test_a_model_is_told_apart_by_its_numbers():
     one = from_row(kernel_arm_reach.build, _nominal(kernel_arm_reach))
     assert replace(one, timestep_s=0.001) != one
     assert from_row(kernel_arm_reach.build, _nominal(kernel_arm_reach)) == one
+
+
+# -- shards ----------------------------------------------------------------------------------------------------
+
+
+def _sharded(processes, rows=5):
+    batch = Batch(family("ArmPush"), 0, rows, engine="pybullet", threads=processes)
+    batch.seed(np.arange(rows), [0] * rows)
+    batch.reset()
+    return batch
+
+
+def test_rows_shared_among_processes_move_as_in_one_bit_for_bit():
+    one, two = _sharded(1), _sharded(2)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        actions = rng.uniform(-1, 1, one.actions.shape)
+        for batch in (one, two):
+            batch.step(actions, True)
+    assert one.state.tobytes() == two.state.tobytes()
+    assert isinstance(two._engine, Shards)
+    two._engine.close()
+
+
+def test_a_process_that_is_killed_is_told_of_and_the_others_end_with_the_batch():
+    batch = _sharded(2)
+    batch.step(batch.actions, True)
+    first, second = (worker._process for worker in batch._engine._workers)
+    first.kill()
+    with pytest.raises(EngineLost, match="exit code -9"):
+        batch.step(batch.actions, True)
+    del batch
+    gc.collect()
+    assert second.poll() == 0
+
+
+def test_an_error_of_an_engine_in_another_process_is_told():
+    batch = _sharded(1)
+    engine = Shards("tests.envs.broken_engine", batch.kernel, batch.params, batch.state, 2)
+    with pytest.raises(EngineLost, match="must move the rows, but ArithmeticError: the world fell apart"):
+        engine.advance()
+    engine.close()

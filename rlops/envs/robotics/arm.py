@@ -91,7 +91,9 @@ def tip_y(p, s):
 @njit(error_model="numpy")
 def seen(p, s, time, k, place):
     """Return a coordinate as the camera sees it at the control step ``time``; ``k`` numbers the coordinates."""
-    return place + p.camera_noise_m * normal(stream_key(s.key, time, CAMERA), k)
+    if p.camera_noise_m > 0.0:
+        place += p.camera_noise_m * normal(stream_key(s.key, time, CAMERA), k)
+    return place
 
 
 @njit(error_model="numpy")

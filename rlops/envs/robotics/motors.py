@@ -107,8 +107,11 @@ def _follow(p, s, m, command, duration_s):
 @njit(error_model="numpy")
 def read_joint(p, s, time, j, position, velocity):
     """Write what the sensors of joint ``j`` read at the control step ``time``."""
-    position += p.position_noise * normal(stream_key(s.key, time, POSITION), j)
+    if p.position_noise > 0.0:
+        position += p.position_noise * normal(stream_key(s.key, time, POSITION), j)
     if p.encoder_step > 0.0:
         position = p.encoder_step * math.floor(position / p.encoder_step + 0.5)
     s.read[0, j] = position
-    s.read[1, j] = velocity + p.velocity_noise * normal(stream_key(s.key, time, VELOCITY), j)
+    if p.velocity_noise > 0.0:
+        velocity += p.velocity_noise * normal(stream_key(s.key, time, VELOCITY), j)
+    s.read[1, j] = velocity

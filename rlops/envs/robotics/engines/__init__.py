@@ -19,14 +19,11 @@ from rlops.envs.robotics.model import Model, from_row
 from rlops.errors import UnknownName
 
 ENGINES = {"mujoco": "rlops.envs.robotics.engines.mujoco", "pybullet": "rlops.envs.robotics.engines.pybullet"}
-"""Import path of every engine's module, the default one first. Each has a class ``Engine``."""
+"""Import path of every engine's module, the default one first. Each has a function ``opened`` that returns one."""
 
 
 class Engine(Protocol):
     """What every engine does."""
-
-    def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray, threads: int) -> None:
-        """Prepare a simulation of the model of ``kernel`` for every record of ``params`` and ``state``, ``(n,)``."""
 
     def advance(self) -> None:
         """Move the rows that are ``moving`` by a control step: their ``qpos``, ``qvel`` and ``warmstart``.
@@ -39,13 +36,15 @@ class Engine(Protocol):
 
 
 def open_engine(name: str, kernel: Any, params: np.ndarray, state: np.ndarray, threads: int) -> Engine:
-    """Return an engine by its name.
+    """Return an engine by its name, with a simulation for every record of ``params`` and ``state``, ``(n,)``.
+
+    ``kernel`` says what its model is; ``threads`` (or processes) share the rows.
 
     Raises:
         UnknownName: If there is none of that name.
         MissingExtra: If its library is not installed.
     """
-    engine: Engine = importlib.import_module(engine_module(name)).Engine(kernel, params, state, threads)
+    engine: Engine = importlib.import_module(engine_module(name)).opened(kernel, params, state, threads)
     return engine
 
 

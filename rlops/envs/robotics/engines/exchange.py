@@ -6,12 +6,21 @@ from rlops.envs.compiling import compiled
 
 
 @compiled
-def give(moving, source, target):
-    """Copy the rows that are ``moving`` (n,) from ``source`` to ``target``, both ``(n, k)``."""
+def give(moving, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart, new_force):
+    """Hand over where the ``moving`` rows (n,) are and what their motors give; return how many move."""
+    count = 0
     for i in range(len(moving)):
-        if moving[i]:
-            for k in range(source.shape[1]):
-                target[i, k] = source[i, k]
+        if not moving[i]:
+            continue
+        count += 1
+        for k in range(qpos.shape[1]):
+            new_qpos[i, k] = qpos[i, k]
+        for k in range(qvel.shape[1]):
+            new_qvel[i, k] = qvel[i, k]
+            new_warmstart[i, k] = warmstart[i, k]
+        for k in range(force.shape[1]):
+            new_force[i, k] = force[i, k]
+    return count
 
 
 @compiled
@@ -33,6 +42,15 @@ def take(moving, failed, qpos, qvel, warmstart, new_qpos, new_qvel, new_warmstar
         for k in range(qvel.shape[1]):
             qvel[i, k] = new_qvel[i, k]
             warmstart[i, k] = new_warmstart[i, k]
+
+
+@compiled
+def copy_rows(moving, source, target):
+    """Copy the ``moving`` rows of ``source`` to ``target``, both ``(n, k)``."""
+    for i in range(len(moving)):
+        if moving[i]:
+            for k in range(source.shape[1]):
+                target[i, k] = source[i, k]
 
 
 @compiled

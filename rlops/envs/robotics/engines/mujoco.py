@@ -1,19 +1,24 @@
 """MuJoCo: all rows in one native batch, each with model fields of its own.
 
 ``mujoco.batch`` came with MuJoCo 3.17; older releases, and tests that hold it to its promise, take the serial loop.
+
+A kernel may have, instead of ``build``, a model that somebody else wrote: ``MJCF``, the path of its file. No parameter
+changes such a model. With ``MJDATA`` a kernel asks for fields of ``MjData`` as a step has left them; its state has
+them, flattened, by the same names.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from rlops.envs.robotics.engines.exchange import give, mark_changed, take
+from rlops.envs.robotics.engines import Engine
+from rlops.envs.robotics.engines.exchange import copy_rows, give, mark_changed, take
 from rlops.envs.robotics.model import Build, Model, from_row, mjcf, parameters_of
 from rlops.errors import MissingExtra
 
@@ -85,7 +90,8 @@ class _Worlds:
         self.kernel, self.threads, self.rows = kernel, threads, len(state)
         self._params = np.asarray(params)
         self._bits = self._params.view(np.int64).reshape(self.rows, -1)
-        names = (*MOVED, "force", "moving", "failed")
+        self._asked = getattr(kernel, "MJDATA", ())
+        names = (*MOVED, "force", "moving", "failed", *self._asked)
         self._state = {name: np.asarray(state)[name] for name in names}
         self._process = -1
 
@@ -94,12 +100,16 @@ class _Worlds:
         if self._process == os.getpid():
             return
         self._process = os.getpid()
-        read = parameters_of(self.kernel.build, self._params[0])
+        read: Iterable[str] = ()
+        if hasattr(self.kernel, "MJCF"):
+            self._model = mujoco.MjModel.from_xml_path(str(self.kernel.MJCF))
+        else:
+            read = parameters_of(self.kernel.build, self._params[0])
+            self._model = compiled_model(self.kernel.build, self._params)
         names = [parameter.name for parameter in self.kernel.PARAMETERS]
         self._columns = np.array([names.index(name) for name in read], np.int64)
-        self._known = np.full((self.rows, len(read)), _NEVER, np.int64)
+        self._known = np.full((self.rows, len(self._columns)), _NEVER, np.int64)
         self._changed = np.zeros(self.rows, np.bool_)
-        self._model = compiled_model(self.kernel.build, self._params)
         self._open()
 
     def _configure(self) -> None:
@@ -128,7 +138,9 @@ class NativeEngine(_Worlds):
 
     def _open(self) -> None:
         self._batch = Batch(self._model, self.rows, self.threads)
-        self._bound = {name: self._batch.bind(field) for name, field in STATE_FIELDS.items()}
+        self._own = [self._state[name] for name in STATE_FIELDS]
+        self._bound = [self._batch.bind(field) for field in STATE_FIELDS.values()]
+        self._left = [(self._batch.bind(name).reshape(self.rows, -1), self._state[name]) for name in self._asked]
 
     def _write(self, rows: np.ndarray, fields: list[Field]) -> None:
         for name, index, value in fields:
@@ -139,14 +151,15 @@ class NativeEngine(_Worlds):
         """See :class:`rlops.envs.robotics.engines.Engine`."""
         self._prepare()
         self._configure()
-        state, moving = self._state, self._state["moving"]
-        for name, bound in self._bound.items():
-            give(moving, state[name], bound)
+        moving, failed = self._state["moving"], self._state["failed"]
+        count = give(moving, *self._own, *self._bound)
         try:
-            self._batch.step(None if moving.all() else np.flatnonzero(moving), self.kernel.SUBSTEPS)
+            self._batch.step(None if count == self.rows else np.flatnonzero(moving), self.kernel.SUBSTEPS)
         except SimulationError as error:
-            state["failed"][error.ids] = True
-        take(moving, state["failed"], *(state[name] for name in MOVED), *(self._bound[name] for name in MOVED))
+            failed[error.ids] = True
+        take(moving, failed, *self._own[:3], *self._bound[:3])
+        for left, own in self._left:
+            copy_rows(moving, left, own)
 
 
 class SerialEngine(_Worlds):
@@ -180,6 +193,10 @@ class SerialEngine(_Worlds):
             one = slice(row, row + 1)
             moved = [getattr(data, STATE_FIELDS[name])[None] for name in MOVED]
             take(state["moving"][one], state["failed"][one], *(state[name][one] for name in MOVED), *moved)
+            for name in self._asked:
+                state[name][row] = getattr(data, name).reshape(-1)
 
 
-Engine = NativeEngine if Batch is not None else SerialEngine
+def opened(kernel: Any, params: np.ndarray, state: np.ndarray, threads: int) -> Engine:
+    """Return the engine of the rows, stepped by so many threads."""
+    return (NativeEngine if Batch is not None else SerialEngine)(kernel, params, state, threads)

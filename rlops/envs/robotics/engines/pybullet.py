@@ -12,12 +12,15 @@ import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Contact, Model, from_row, urdf
+from rlops.envs.robotics.engines import Engine
+from rlops.envs.robotics.engines.shards import Shards
+from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Contact, Model, from_row, parameters_of, urdf
 from rlops.errors import InvalidValue, MissingExtra
 
 
@@ -47,9 +50,9 @@ _FAST = 1e9
 class World:
     """One simulation of one model."""
 
-    def __init__(self, model: Model):
-        """Load ``model`` into a physics server of its own."""
-        self.model = model
+    def __init__(self, model: Model, made_from: bytes = b""):
+        """Load ``model`` into a physics server of its own; ``made_from`` is what the caller knows it by."""
+        self.model, self.made_from = model, made_from
         self.client = pybullet.connect(pybullet.DIRECT)
         if self.client < 0:
             raise InvalidValue("A physics server of PyBullet must open, but it refused. Use fewer rows a process.")
@@ -62,7 +65,8 @@ class World:
         for tree in model.roots():
             self._load(tree)
         self._touch()
-        self._left: np.ndarray | None = None
+        self._motors = [self._places[body.name] for body in model.motors]
+        self._left = b""
 
     def _settings(self) -> None:
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self.client)
@@ -124,7 +128,7 @@ class World:
             pybullet.resetBasePositionAndOrientation(loaded, qpos[q : q + 3], turn, physicsClientId=self.client)
             pybullet.resetBaseVelocity(loaded, qvel[v : v + 3], spin, physicsClientId=self.client)
             q, v = q + 7, v + 6
-        self._left = np.concatenate([qpos, qvel])
+        self._left = qpos.tobytes() + qvel.tobytes()
 
     def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Write where all bodies are."""
@@ -141,15 +145,15 @@ class World:
             qvel[v : v + 3] = linear
             qvel[v + 3 : v + 6] = rotation(qpos[q + 3 : q + 7]).T @ spin
             q, v = q + 7, v + 6
-        self._left = np.concatenate([qpos, qvel])
+        self._left = qpos.tobytes() + qvel.tobytes()
 
     def is_left_at(self, qpos: np.ndarray, qvel: np.ndarray) -> bool:
         """Return whether everything is where it is said to be."""
-        return self._left is not None and np.array_equal(self._left, np.concatenate([qpos, qvel]))
+        return self._left == qpos.tobytes() + qvel.tobytes()
 
-    def step(self, force: np.ndarray, substeps: int) -> None:
+    def step(self, force: Sequence[float], substeps: int) -> None:
         """Move everything by ``substeps`` with the motors' ``force`` held."""
-        driven = [(*self._places[body.name], one) for body, one in zip(self.model.motors, force, strict=True)]
+        driven = [(*place, one) for place, one in zip(self._motors, force, strict=True)]
         for _ in range(substeps):
             for loaded, link, one in driven:
                 pybullet.setJointMotorControl2(
@@ -196,19 +200,17 @@ def friction_of(contacts: tuple[Contact, ...]) -> dict[str, float]:
     return found
 
 
-class Engine:
+class Worlds:
     """The rows' worlds, moved one after another: Bullet takes Python's lock, so threads would not help."""
 
-    def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray, threads: int):
+    def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray):
         """Prepare a world for every row; none is opened before it moves."""
         self._worlds: dict[int, World] = {}
         self._process = os.getpid()
-        if len(state) > MOST_WORLDS:
-            raise InvalidValue(
-                f"The engine pybullet must have at most {MOST_WORLDS} rows in a process, got {len(state)}. "
-                "Share them among processes, or use engine='mujoco'."
-            )
         self.kernel, self._params, self._state = kernel, np.asarray(params), np.asarray(state)
+        names = [parameter.name for parameter in kernel.PARAMETERS]
+        self._columns = np.array([names.index(name) for name in parameters_of(kernel.build, self._params[0])])
+        self._bits = self._params.view(np.int64).reshape(len(self._params), -1)
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
@@ -219,14 +221,15 @@ class Engine:
 
     def _move(self, row: int, s: Any) -> None:
         """Move one row, in its world as it was left, or in a new one if the row is not where that was left."""
-        model, world = from_row(self.kernel.build, self._params[row]), self._worlds.get(row)
         qpos, qvel = s["qpos"].copy(), s["qvel"].copy()
-        if world is None or s["steps"] == 0 or world.model != model or not world.is_left_at(qpos, qvel):
+        made_from = self._bits[row, self._columns].tobytes()
+        world = self._worlds.get(row)
+        if world is None or s["steps"] == 0 or world.made_from != made_from or not world.is_left_at(qpos, qvel):
             if world is not None:
                 world.close()
-            world = self._worlds[row] = World(model)
+            world = self._worlds[row] = World(from_row(self.kernel.build, self._params[row]), made_from)
             world.place(qpos, qvel)
-        world.step(s["force"], self.kernel.SUBSTEPS)
+        world.step(s["force"].tolist(), self.kernel.SUBSTEPS)
         world.read(qpos, qvel)
         if np.isfinite(qpos).all() and np.isfinite(qvel).all():
             s["qpos"], s["qvel"] = qpos, qvel
@@ -242,3 +245,19 @@ class Engine:
 
     def __del__(self) -> None:
         self.close()
+
+
+def opened(kernel: Any, params: np.ndarray, state: np.ndarray, threads: int) -> Engine:
+    """Return the engine of the rows: their worlds here, or shared among as many processes as there are ``threads``.
+
+    Raises:
+        InvalidValue: If a process would have more than Bullet survives.
+    """
+    if len(state) > MOST_WORLDS * threads:
+        raise InvalidValue(
+            f"The engine pybullet must have at most {MOST_WORLDS} rows a process, got {len(state)} in {threads}. "
+            "Use fewer, or engine='mujoco'."
+        )
+    if threads == 1:
+        return Worlds(kernel, params, state)
+    return Shards(__name__, kernel, params, state, threads)

@@ -1,0 +1,150 @@
+"""Rows shared among processes, for an engine that holds Python's lock.
+
+Every process has an engine of its own for its share of the rows, and memory in common with this one: parameters, and
+what of the state an engine reads and writes. A step is a byte through a pipe and a byte back. The processes start with
+the first step, and end with the object, with this process, or when their pipe closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import mmap
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import weakref
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from rlops.errors import EngineLost
+
+FIELDS = ("moving", "failed", "steps", "qpos", "qvel", "force")
+"""What goes to a process."""
+MOVED = ("failed", "qpos", "qvel")
+"""What comes back."""
+_GO, _DONE = b"g", b"d"
+
+
+class Shards:
+    """The rows of a batch, a share of them in each of several processes."""
+
+    def __init__(self, module: str, kernel: Any, params: np.ndarray, state: np.ndarray, processes: int):
+        """Prepare the processes; none is started before the rows move.
+
+        Args:
+            module: Import path of the engine's module.
+            kernel: Module of the kernel.
+            params: Records of the parameters ``(n,)``.
+            state: Records of the state ``(n,)``.
+            processes: How many; none gets less than one row.
+        """
+        self._module, self._kernel = module, kernel.__name__
+        self._params, self._state = np.asarray(params), np.asarray(state)
+        fields: Any = self._state.dtype.fields
+        self._dtype = np.dtype([(name, fields[name][0]) for name in FIELDS])
+        edges = np.linspace(0, len(state), min(processes, len(state)) + 1).astype(int)
+        self._shares = [slice(low, high) for low, high in pairwise(edges)]
+        self._process, self._workers = os.getpid(), list[_Worker]()
+
+    def advance(self) -> None:
+        """See :class:`rlops.envs.robotics.engines.Engine`.
+
+        Raises:
+            EngineLost: If a process has ended or its engine has raised an error.
+        """
+        if self._process != os.getpid():  # a fork must not speak with its parent's processes
+            self._process, self._workers = os.getpid(), []
+        if not self._workers:
+            self._start()
+        for worker, share in zip(self._workers, self._shares, strict=True):
+            worker.params[:] = self._params[share]
+            for name in FIELDS:
+                worker.state[name] = self._state[name][share]
+            worker.begin()
+        for worker, share in zip(self._workers, self._shares, strict=True):
+            worker.finish()
+            for name in MOVED:
+                self._state[name][share] = worker.state[name]
+
+    def _start(self) -> None:
+        self._workers = [
+            _Worker(self._module, self._kernel, share.stop - share.start, self._params.dtype, self._dtype)
+            for share in self._shares
+        ]
+        for worker in self._workers:
+            weakref.finalize(self, worker.end, os.getpid())
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.end(self._process)
+        self._workers = []
+
+
+class _Worker:
+    """A process with a share of the rows."""
+
+    def __init__(self, module: str, kernel: str, rows: int, params: np.dtype, state: np.dtype):
+        size = rows * (params.itemsize + state.itemsize)
+        ours, theirs = multiprocessing.Pipe()
+        with tempfile.TemporaryFile() as file, theirs:
+            file.truncate(size)
+            self.params, self.state = _records(mmap.mmap(file.fileno(), size), rows, params, state)
+            lent = (file.fileno(), theirs.fileno())
+            # Not by multiprocessing, which runs the caller's main script again in every process that it starts.
+            self._process = subprocess.Popen([sys.executable, "-m", __name__, *map(str, lent)], pass_fds=lent)
+        self._pipe = ours
+        self._pipe.send((module, kernel, rows, params, state))
+
+    def begin(self) -> None:
+        """Let the rows move."""
+        with contextlib.suppress(OSError):  # a process that has ended is told of by `finish`
+            self._pipe.send_bytes(_GO)
+
+    def finish(self) -> None:
+        """Wait until the rows have moved."""
+        try:
+            told = self._pipe.recv_bytes()
+        except (EOFError, OSError):
+            raise EngineLost(f"its process ended with exit code {self._process.wait()}") from None
+        if told != _DONE:
+            raise EngineLost(told.decode())
+
+    def end(self, starter: int) -> None:
+        """End the process, if this is the one that started it."""
+        if starter == os.getpid():
+            self._pipe.close()
+            self._process.wait()
+
+
+def _records(memory: mmap.mmap, rows: int, params: np.dtype, state: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the records of parameters and state that lie in ``memory``."""
+    return np.frombuffer(memory, params, rows), np.frombuffer(memory, state, rows, rows * params.itemsize)
+
+
+def main(memory_file: int, pipe_file: int) -> None:
+    """Move the rows whenever told to, until the pipe closes."""
+    pipe = Connection(pipe_file)
+    module, kernel, rows, params, state = pipe.recv()
+    memory = mmap.mmap(memory_file, 0)
+    os.close(memory_file)
+    opened = importlib.import_module(module).opened
+    engine = opened(importlib.import_module(kernel), *_records(memory, rows, params, state), 1)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while pipe.recv_bytes() == _GO:
+            try:
+                engine.advance()
+            except Exception as error:
+                pipe.send_bytes(f"{type(error).__name__}: {error}".encode())
+                return
+            pipe.send_bytes(_DONE)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
