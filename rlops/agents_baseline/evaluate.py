@@ -179,8 +179,10 @@ def evaluate(
 def _opened(id: str, rows: int, options: dict[str, Any]) -> Any:
     """Return the vector face of ``id`` without autoreset, its rows ready for seeds."""
     from rlops.envs.faces import VectorEnv
+    from rlops.envs.robotics.engines import COMFORTABLE_ROWS
 
     family, number = parse_id(id)
+    rows = min(rows, COMFORTABLE_ROWS.get(options.get("engine", ""), rows))
     return VectorEnv(family, number, rows, autoreset_mode=AutoresetMode.DISABLED, **options)
 
 

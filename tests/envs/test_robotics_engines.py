@@ -275,10 +275,10 @@ def test_an_episode_in_a_used_world_of_bullet_is_that_of_a_fresh_one(name):
 
 
 def test_bullet_refuses_more_rows_than_it_survives():
-    with pytest.raises(InvalidValue, match="at most 1000 rows a process, got 1001 in 1"):
-        Batch(family("CartBalance"), 0, 1001, engine="pybullet", threads=1)
-    with pytest.raises(InvalidValue, match="got 2001 in 2"):
-        Batch(family("CartBalance"), 0, 2001, engine="pybullet", threads=2)
+    with pytest.raises(InvalidValue, match="at most 256 rows a process, got 257 in 1"):
+        Batch(family("CartBalance"), 0, 257, engine="pybullet", threads=1)
+    with pytest.raises(InvalidValue, match="got 513 in 2"):
+        Batch(family("CartBalance"), 0, 513, engine="pybullet", threads=2)
 
 
 def test_importing_bullet_prints_nothing():

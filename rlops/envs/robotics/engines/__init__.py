@@ -22,6 +22,10 @@ ENGINES = {"mujoco": "rlops.envs.robotics.engines.mujoco", "pybullet": "rlops.en
 """Import path of every engine's module, the default one first. Each has a function ``opened`` that returns one."""
 
 
+COMFORTABLE_ROWS = {"mujoco": 4096, "pybullet": 64}
+"""Rows of a batch from which more gain nothing but take memory: a world of Bullet's takes 36 MB."""
+
+
 class Engine(Protocol):
     """What every engine does."""
 

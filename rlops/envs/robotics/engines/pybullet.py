@@ -41,8 +41,8 @@ def _quiet_import() -> Any:
 
 pybullet = _quiet_import()
 
-MOST_WORLDS = 1000
-"""Bullet ends the process that opens more than 1,024."""
+MOST_WORLDS = 256
+"""A world takes 36 MB, and Bullet ends the process that opens more than 1,024."""
 _FAST = 1e9
 """A joint's velocity [rad/s or m/s] that is never reached; Bullet's default would cut it at 100."""
 
