@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 import yaml
 from gymnasium.spaces import Discrete
 
+from rlops.agents_baseline.policies import POLICY_FILE, Policy, PolicyAgent
 from rlops.envs import parse_id
 from rlops.envs.contract import bounds, width
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
@@ -105,7 +107,9 @@ class TrainedAgent:
 def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) -> Agent:
     """Return the agent of a controller's name, or of a folder or zip file that training wrote.
 
-    A model file holds pickled objects: load only files that you trust.
+    A folder is read without unpickling anything if it has a policy in arrays (:mod:`rlops.agents_baseline.policies`),
+    as ``rlops train`` and ``rlops export`` write it. A model file of Stable-Baselines3 holds pickled objects: name one
+    only if you trust it.
 
     Args:
         name_or_path: For example ``"cheapest_insertion"``, ``"runs/agent"``, ``"runs/agent/model.zip"``, or
@@ -153,7 +157,9 @@ def _constant(name: str, id: str) -> Constant:
     return agent
 
 
-def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:
+def _trained(path: Path, id: str, deterministic: bool) -> Agent:
+    if path.name == POLICY_FILE or (path / POLICY_FILE).is_file():
+        return _in_arrays(path, id, deterministic)
     file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
         raise InvalidFile(f"{path} must contain {MODEL_FILE}, got none. Train one: rlops train {id} --out {path}")
@@ -161,7 +167,29 @@ def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:
     model = algorithm_class(algo).load(file, device="cpu")
     _check_spaces(model, file, id)
     name = file.parent.name if file.name == MODEL_FILE else file.stem
-    return TrainedAgent(algo if name == algo else f"{algo} {name}", algo, model, deterministic)
+    return TrainedAgent(_shown(algo, name), algo, model, deterministic)
+
+
+def _in_arrays(path: Path, id: str, deterministic: bool) -> PolicyAgent:
+    """Return the agent of a policy in arrays."""
+    policy = Policy.read(path)
+    if policy.id != id:
+        policy = _for_another(policy, path, id)
+    folder = path.parent if path.name == POLICY_FILE else path
+    return PolicyAgent(policy, deterministic, _shown(policy.algo, folder.name))
+
+
+def _for_another(policy: Policy, path: Path, id: str) -> Policy:
+    """Return a policy as one for ``id``, if that shows and takes what the policy's own environment does."""
+    try:
+        return replace(policy, id=id)
+    except InvalidValue as error:
+        raise InvalidValue(f"{path} was trained for {policy.id}; to act in {id}, {error}") from None
+
+
+def _shown(algo: str, name: str) -> str:
+    """Return the name of an agent of ``algo`` in a folder or file of a ``name``."""
+    return algo if name == algo else f"{algo} {name}"
 
 
 def algorithm_class(algo: str) -> Any:

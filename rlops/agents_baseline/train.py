@@ -31,6 +31,7 @@ import rlops
 from rlops.agents_baseline import imitation
 from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, algorithm_class, one_torch_thread
 from rlops.agents_baseline.evaluate import COMPLETION
+from rlops.agents_baseline.policies import POLICY_FILE, Policy, of_model
 from rlops.envs import parse_id
 from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
@@ -110,9 +111,9 @@ def train(
 ) -> Path:
     """Train an agent and return the path of its model, ``out/model.zip``.
 
-    ``out`` also gets ``config.yaml`` (all that the result depends on) and ``tensorboard/``. The model and its
-    configuration appear only when the training is complete. The same call gives the same weights on the same
-    machine.
+    ``out`` also gets the policy in arrays (``policies.py``), ``config.yaml`` (all that the result depends on) and
+    ``tensorboard/``. Model, policy and configuration appear only when the training is complete. The same call gives
+    the same weights on the same machine.
 
     Args:
         id: The environment.
@@ -379,13 +380,20 @@ def _plain(value: Any) -> Any:
 
 
 def _write(out: Path, model: Any, config: Mapping[str, Any]) -> None:
-    """Write the configuration and the model, each all or nothing, the model last."""
+    """Write the configuration, the policy in arrays and the model, each all or nothing, the model last."""
     partial = out / f".{os.getpid()}.partial.zip"
+    try:
+        policy: Policy | None = of_model(model, config["algo"], config["id"], config)
+    except InvalidValue as error:  # a network of the user's own
+        policy, config = None, {**config, "not_in_arrays": str(error)}
     try:
         model.save(partial)
         text = out / f".{os.getpid()}.partial.yaml"
         text.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         text.replace(out / CONFIG_FILE)
+        (out / POLICY_FILE).unlink(missing_ok=True)
+        if policy is not None:
+            policy.write(out)
         partial.replace(out / MODEL_FILE)
     finally:
         partial.unlink(missing_ok=True)

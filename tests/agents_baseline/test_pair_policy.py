@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlops.agents_baseline import pair_policy
+from rlops.agents_baseline import pair_layout
 from rlops.agents_baseline.agents import load_agent
 from rlops.agents_baseline.evaluate import evaluate
-from rlops.agents_baseline.pair_policy import PairScores, layout
+from rlops.agents_baseline.pair_layout import layout
+from rlops.agents_baseline.pair_policy import PairScores
 from rlops.agents_baseline.train import train
 from rlops.envs import parse_id
 from rlops.envs.faces import VectorEnv
@@ -93,4 +94,4 @@ def test_an_environment_without_pairs_is_refused(monkeypatch):
     kernel = parse_id(IDS[0])[0].kernel(0)
     monkeypatch.setattr(kernel, "ACTION", 5)
     with pytest.raises(InvalidValue, match="one action for every slot and vehicle and one that waits, got 5"):
-        pair_policy.layout(IDS[0])
+        pair_layout.layout(IDS[0])

@@ -1,0 +1,178 @@
+"""Forward passes of the networks that are trained here, on arrays, in float32 as Stable-Baselines3 computes them.
+
+What a row gets depends on that row alone, bit for bit: a product by BLAS depends in its last bits on how many rows
+there are, so linear layers add in an order of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from rlops.agents_baseline.pair_layout import layout
+from rlops.envs.compiling import compiled
+from rlops.errors import InvalidValue
+
+ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, np.float32(0)),
+}
+Arrays = Mapping[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Network(Protocol):
+    """From observations ``(n, k)`` float32 to what a head makes actions of."""
+
+    def hidden(self, obs: np.ndarray) -> np.ndarray:
+        """Return what the last layer gets, ``(n, h)``."""
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Return what the last layer gives, ``(n, m)``."""
+
+
+class Layers:
+    """Linear layers, named ``actor.0``, ``actor.1``, …, with an activation between them."""
+
+    def __init__(self, arrays: Arrays, activation: str):
+        """Take the arrays ``actor.i.weight`` (out, in) and ``actor.i.bias`` (out,)."""
+        self._layers = [_layer(arrays, f"actor.{i}") for i in range(_depth(arrays))]
+        self._activation = ACTIVATIONS[activation]
+
+    @staticmethod
+    def shapes(arrays: Arrays, columns: int, outputs: int) -> Shapes:
+        """Return what the shapes of ``arrays`` must be."""
+        widths = [columns, *(arrays[f"actor.{i}.bias"].size for i in range(_depth(arrays) - 1)), outputs]
+        found: Shapes = {}
+        for i in range(len(widths) - 1):
+            found |= _shapes_of(f"actor.{i}", widths[i], widths[i + 1])
+        return found
+
+    def hidden(self, obs: np.ndarray) -> np.ndarray:
+        """Return what the last layer gets, ``(n, h)``."""
+        for layer in self._layers[:-1]:
+            obs = self._activation(layer(obs))
+        return obs
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Return what the last layer gives, ``(n, m)``."""
+        return self._layers[-1](self.hidden(obs))
+
+
+class Pairs:
+    """Scores of pairs of slots and vehicles, see ``pair_policy.py``: the same sums over the same cells."""
+
+    def __init__(self, arrays: Arrays, id: str):
+        """Take the arrays by the names that :class:`~rlops.agents_baseline.pair_policy.PairScores` gives them."""
+        known = self._layout = layout(id)
+        self._blocks = [known.whole, known.vehicles, known.slots, known.pairs]
+        self._of = {name: _layer(arrays, name) for name in _names(arrays)}
+
+    @staticmethod
+    def shapes(arrays: Arrays, id: str) -> Shapes:
+        """Return what the shapes of ``arrays`` must be."""
+        known = layout(id)
+        width = arrays["from_pair.bias"].size if "from_pair.bias" in arrays else 0
+        vehicle, slot = known.vehicles.shape[1], known.slots.shape[1]
+        between = known.pairs.shape[2] + (1 if known.places else 0)
+        layers = {
+            "summary.vehicle": (vehicle, width),
+            "summary.slot": (slot, width),
+            "summary.whole.0": (len(known.whole) + 2 * width, width),
+            "summary.whole.2": (width, width),
+            "from_summary": (width, width),
+            "from_vehicle": (vehicle, width),
+            "from_slot": (slot, width),
+            "from_pair": (between, width),
+            "score.0": (width, width),
+            "score.2": (width, 1),
+            "score_wait.0": (width, width),
+            "score_wait.2": (width, 1),
+        }
+        return {name: shape for layer, sizes in layers.items() for name, shape in _shapes_of(layer, *sizes).items()}
+
+    def hidden(self, obs: np.ndarray) -> np.ndarray:
+        """Raise: no head asks this network for it."""
+        raise InvalidValue("A network of pairs must be asked for scores alone, its head has no spread of its own.")
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Return the scores of the actions, ``(n, m)``; 0 where a pair cannot be legal."""
+        known, relu, of = self._layout, ACTIVATIONS["relu"], self._of
+        whole, vehicles, slots, pairs = (obs[:, block] for block in self._blocks)
+        summary = np.concatenate(
+            [whole, relu(of["summary.vehicle"](vehicles)).sum(1), relu(of["summary.slot"](slots)).sum(1)], axis=1
+        )
+        summary = relu(of["summary.whole.2"](relu(of["summary.whole.0"](summary))))
+        row, k, v = np.nonzero(self._there(vehicles, slots, pairs))
+        hidden = (
+            of["from_summary"](summary)[row]
+            + of["from_vehicle"](vehicles)[row, v]
+            + of["from_slot"](slots)[row, k]
+            + of["from_pair"](self._between(vehicles[row, v], slots[row, k], pairs[row, k, v]))
+        )
+        scores = np.zeros((len(obs), known.actions.size + 1), np.float32)
+        scores[:, known.wait] = of["score_wait.2"](relu(of["score_wait.0"](summary)))[:, 0]
+        scores[row, known.actions[k, v]] = of["score.2"](relu(of["score.0"](relu(hidden))))[:, 0]
+        return scores
+
+    def _between(self, vehicles: np.ndarray, slots: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Return what is known of cells beyond their vehicles (c, f) and slots (c, s), ``(c, p)``."""
+        if not self._layout.places:
+            return pairs
+        x, y, pickup_x, pickup_y = self._layout.places
+        far: np.ndarray = np.hypot(vehicles[:, x] - slots[:, pickup_x], vehicles[:, y] - slots[:, pickup_y])
+        return far[:, None]
+
+    def _there(self, vehicles: np.ndarray, slots: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Return which pairs may be legal, ``(n, k, v)`` bool."""
+        there = (slots[:, :, self._layout.slot_filled] > 0)[:, :, None]
+        if self._layout.vehicle_there >= 0:
+            there = there & (vehicles[:, :, self._layout.vehicle_there] > 0)[:, None, :]
+        if pairs.shape[3]:
+            there = there & (pairs != 0).any(axis=3)
+        found: np.ndarray = there
+        return found
+
+
+class Linear:
+    """A linear layer over the last axis."""
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray):
+        """Take a ``weight`` (out, in) and a ``bias`` (out,)."""
+        self._weight, self._bias = np.ascontiguousarray(weight.T), np.ascontiguousarray(bias)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return what the layer gives for ``x`` (…, in), ``(…, out)``."""
+        out = np.empty((x.size // x.shape[-1] if x.size else 0, len(self._bias)), np.float32)
+        _multiply(np.ascontiguousarray(x, np.float32).reshape(len(out), x.shape[-1]), self._weight, self._bias, out)
+        return out.reshape(*x.shape[:-1], len(self._bias))
+
+
+@compiled
+def _multiply(x: Any, weight: Any, bias: Any, out: Any) -> None:
+    """Write ``x`` (n, in) times ``weight`` (in, out) plus ``bias`` (out,)."""
+    for i in range(x.shape[0]):
+        for o in range(out.shape[1]):
+            out[i, o] = bias[o]
+        for j in range(x.shape[1]):
+            for o in range(out.shape[1]):
+                out[i, o] += x[i, j] * weight[j, o]
+
+
+def _layer(arrays: Arrays, name: str) -> Linear:
+    return Linear(arrays[f"{name}.weight"], arrays[f"{name}.bias"])
+
+
+def _names(arrays: Arrays) -> list[str]:
+    return [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
+
+
+def _depth(arrays: Arrays) -> int:
+    """Return how many layers there are."""
+    return sum(name.startswith("actor.") and name.endswith(".bias") for name in arrays)
+
+
+def _shapes_of(layer: str, n_in: int, n_out: int) -> Shapes:
+    return {f"{layer}.weight": (n_out, n_in), f"{layer}.bias": (n_out,)}

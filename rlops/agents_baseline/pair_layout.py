@@ -1,0 +1,92 @@
+"""Where in the observations and actions of the dispatch environments vehicles, bookings and their pairs are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlops.envs import parse_id
+from rlops.errors import InvalidValue
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which observed column and which action belongs to which vehicle, slot and pair.
+
+    Attributes:
+        whole: Columns of the whole, ``(g,)``.
+        vehicles: Columns of each vehicle, ``(v, f)``.
+        slots: Columns of each slot, ``(k, s)``.
+        pairs: Columns of each pair, ``(k, v, c)``; ``c`` may be 0.
+        actions: Action of each pair, ``(k, v)``.
+        wait: The action that waits.
+        vehicle_there: Index among the columns of a vehicle that is 0 where it takes nothing, or -1.
+        slot_filled: Index among the columns of a slot that is 0 where it is empty.
+        places: Indices of two coordinates of a vehicle and of the two of a pickup that they are compared with;
+            empty where the pairs say how far it is.
+    """
+
+    whole: np.ndarray
+    vehicles: np.ndarray
+    slots: np.ndarray
+    pairs: np.ndarray
+    actions: np.ndarray
+    wait: int
+    vehicle_there: int
+    slot_filled: int
+    places: tuple[int, ...]
+
+
+def layout(id: str) -> Layout:
+    """Return the layout of a dispatch environment's observation and actions.
+
+    Raises:
+        InvalidValue: If its actions are not pairs of slots and vehicles and one that waits.
+    """
+    family, number = parse_id(id)
+    kernel = family.kernel(number)
+    found: dict[str, list[int]] = {}
+    at = 0
+    for column in kernel.OBSERVATION:
+        name = re.sub(r"_\d+_", "_", column.name)
+        found.setdefault(name, []).extend(range(at, at + column.count))
+        at += column.count
+    vehicles = _block(found, ("vehicle_", "driver_"))
+    slots = _block(found, ("slot_", "pickup_", "dropoff_", "priority", "minutes_left"))
+    pairs = _block(found, ("pair_",))
+    whole = [places[0] for places in found.values() if len(places) == 1]
+    k, v = len(next(iter(slots.values()), ())), len(next(iter(vehicles.values()), ()))
+    if not k or not v or k * v + 1 != kernel.ACTION:
+        raise InvalidValue(
+            f"A pair policy needs one action for every slot and vehicle and one that waits, got {kernel.ACTION} "
+            f"actions of {id}. Use MlpPolicy for it."
+        )
+    waits_first = not hasattr(kernel, "ADVANCE")
+    table = np.arange(k * v)
+    return Layout(
+        whole=np.array(whole),
+        vehicles=np.array(list(vehicles.values())).T,
+        slots=np.array(list(slots.values())).T,
+        pairs=np.array(list(pairs.values()), int).reshape(-1, k, v).transpose(1, 2, 0),
+        actions=1 + table.reshape(v, k).T if waits_first else table.reshape(k, v),
+        wait=0 if waits_first else k * v,
+        vehicle_there=_index(vehicles, "driver_available"),
+        slot_filled=max(_index(slots, "slot_filled"), _index(slots, "priority")),
+        places=() if pairs else (*_indices(vehicles, "driver_"), *_indices(slots, "pickup_")),
+    )
+
+
+def _block(found: dict[str, list[int]], prefixes: tuple[str, ...]) -> dict[str, list[int]]:
+    """Return the columns whose name begins with one of ``prefixes``."""
+    return {name: places for name, places in found.items() if name.startswith(prefixes) and len(places) > 1}
+
+
+def _index(block: dict[str, list[int]], name: str) -> int:
+    return list(block).index(name) if name in block else -1
+
+
+def _indices(block: dict[str, list[int]], prefix: str) -> tuple[int, int]:
+    """Return the indices of the two coordinates of a block."""
+    return _index(block, f"{prefix}north"), _index(block, f"{prefix}east")
