@@ -40,12 +40,14 @@ def serve(
     An image's digest and fingerprint are told if RLOPS_IMAGE_DIGEST and RLOPS_IMAGE_FINGERPRINT are set. Ends at
     SIGTERM or SIGINT.
     """
+    from rlops.registry.processors import check_processor
     from rlops.registry.remote.carriers import parse_address, shown
     from rlops.registry.remote.protocol import Identity, read_token
     from rlops.registry.remote.server import Offer, Server
 
     if (socket is None) == (tcp is None):
         raise InvalidValue("One of --socket PATH and --tcp HOST:PORT must be given.")
+    check_processor(os.environ.get("NUMBA_CPU_NAME", ""))
     _unpack_compiled()
     offer = Offer(
         Identity.of_this_image(id),

@@ -14,6 +14,7 @@ from typing import Any
 
 from rlops.errors import InvalidValue, RegistryError
 from rlops.registry.oci import Descriptor
+from rlops.registry.processors import check_processor
 from rlops.registry.store import Store
 from rlops.registry.unpacking import unpack
 from rlops.registry.wheels import python_tag
@@ -34,8 +35,10 @@ def run(root: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> s
     """Run Python with ``arguments`` within an unpacked image and return what it prints.
 
     Raises:
+        RuntimeUnavailable: If the variables ask for code that this processor cannot run.
         RegistryError: If it fails.
     """
+    check_processor(variables.get("NUMBA_CPU_NAME", ""))
     with tempfile.TemporaryDirectory() as home:
         ended = subprocess.run(
             [sys.executable, "-S", *arguments],
