@@ -105,7 +105,11 @@ def main() -> None:
             share = float(np.median(rounds[:, 1] / rounds[:, 0]))
             results["face over batch"][f"{name} {rows}"] = share
             lines.append((name, str(rows), f"{rate:,.0f}", f"{share:.3f}", f"{TARGET}"))
-    show("vector face over mujoco.batch, two threads", ("robot", "rows", "steps/s", "share of the bare rate", "target"), lines)
+    show(
+        "vector face over mujoco.batch, two threads",
+        ("robot", "rows", "steps/s", "share of the bare rate", "target"),
+        lines,
+    )
     lines = []
     for name in FAMILIES:
         cost = float(np.median(cost_of_randomization(name, 256, max(3, given.rounds // 3))))

@@ -17,6 +17,7 @@ from gymnasium.spaces import Discrete
 from rlops.envs import parse_id
 from rlops.envs.contract import bounds, width
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
+from rlops.registry.remote.protocol import Identity
 
 ALGORITHMS = ("maskable_ppo", "ppo", "dqn", "sac")
 MODEL_FILE = "model.zip"
@@ -84,11 +85,16 @@ def one_torch_thread() -> Iterator[None]:
 
 
 class TrainedAgent:
-    """A model of Stable-Baselines3 as an agent."""
+    """A model of Stable-Baselines3 as an agent.
 
-    def __init__(self, name: str, algo: str, model: Any, deterministic: bool = True):
+    Attributes:
+        origin: What it was trained in, as far as its checkpoint says.
+    """
+
+    def __init__(self, name: str, algo: str, model: Any, deterministic: bool = True, origin: Identity | None = None):
         """Wrap a loaded ``model`` of ``algo``."""
         self.name, self.algo, self.model, self.deterministic = name, algo, model, deterministic
+        self.origin = origin or Identity()
 
     @property
     def uses_masks(self) -> bool:
@@ -161,7 +167,20 @@ def _trained(path: Path, id: str, deterministic: bool) -> TrainedAgent:
     model = algorithm_class(algo).load(file, device="cpu")
     _check_spaces(model, file, id)
     name = file.parent.name if file.name == MODEL_FILE else file.stem
-    return TrainedAgent(algo if name == algo else f"{algo} {name}", algo, model, deterministic)
+    return TrainedAgent(algo if name == algo else f"{algo} {name}", algo, model, deterministic, _origin(file))
+
+
+def _origin(file: Path) -> Identity:
+    """Return what a model was trained in: from the configuration beside it, as far as that says."""
+    told = _configuration(file)
+    fingerprint = {str(name): str(value) for name, value in (told.get("fingerprint") or {}).items()}
+    return Identity(str(told.get("id") or ""), str(told.get("digest") or ""), fingerprint)
+
+
+def _configuration(file: Path) -> dict[str, Any]:
+    """Return the configuration beside a model file; empty: there is none."""
+    config = file.with_name(CONFIG_FILE)
+    return dict(yaml.safe_load(config.read_text(encoding="utf-8")) or {}) if config.is_file() else {}
 
 
 def algorithm_class(algo: str) -> Any:
@@ -195,11 +214,9 @@ def algorithm_class(algo: str) -> Any:
 
 def _algorithm(file: Path) -> str:
     """Return the algorithm of a model file: from the configuration beside it, else from its policy class."""
-    config = file.with_name(CONFIG_FILE)
-    if config.is_file():
-        algo = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("algo")
-        if algo in ALGORITHMS:
-            return str(algo)
+    algo = _configuration(file).get("algo")
+    if algo in ALGORITHMS:
+        return str(algo)
     try:
         with zipfile.ZipFile(file) as archive:
             members = json.loads(archive.read("data"))["policy_class"]

@@ -25,6 +25,7 @@ from rlops.registry import oci
 from rlops.registry.credentials import Credentials, docker_credentials
 from rlops.registry.oci import Descriptor
 from rlops.registry.store import Ingest, Store
+from rlops.registry.uploads import Upload
 
 if TYPE_CHECKING:
     import httpx
@@ -225,13 +226,20 @@ class Registry:
         Raises:
             CorruptContent: If the store's own bytes are damaged, or the registry says that what came is.
         """
-        if self.has(repository, descriptor):
-            progress(descriptor, descriptor.size)
-            return False
+        with store.upload(f"{self.url}{repository}@{descriptor.digest}") as note:
+            if self.has(repository, descriptor):
+                note.over()
+                progress(descriptor, descriptor.size)
+                return False
+            self._send(store, repository, descriptor, note, progress)
+            note.over()
+        return True
+
+    def _send(self, store: Store, repository: str, descriptor: Descriptor, note: Upload, progress: Progress) -> None:
+        """Send a blob, from where ``note`` says that an earlier attempt came to."""
         with store.reading(descriptor) as reader:
             reader.drain()
-        target = f"{self.url}{repository}@{descriptor.digest}"
-        with store.upload(target) as note, store.blob_path(descriptor.digest).open("rb") as file:
+        with store.blob_path(descriptor.digest).open("rb") as file:
             upload = self._gone_on_with(note.place, repository, descriptor) or self._begun(repository)
             note.goes_on_at(str(upload.place))
             file.seek(upload.sent)
@@ -241,8 +249,6 @@ class Registry:
                 note.goes_on_at(str(upload.place))
                 progress(descriptor, len(chunk))
             upload.finish(descriptor)
-            note.over()
-        return True
 
     def _begun(self, repository: str) -> _Upload:
         with self._answer("POST", self.url.join(f"{repository}/blobs/uploads/"), repository) as answer:
