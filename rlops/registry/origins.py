@@ -99,5 +99,5 @@ def check_origin(trained: Identity, met: Identity, name: str) -> None:
     if moved := moved_tier(before, now):
         raise IdentityMismatch(
             f"{name} must meet the dynamics of {met.id} that it was trained in, but their {moved} is another: trained "
-            f"in {before}; now {now}. Evaluate it in the image or release that it names, or allow other dynamics."
+            f"in {before}; now {now}. Evaluate it in the image or release that it names, or with --any-dynamics."
         )

@@ -69,7 +69,7 @@ def test_what_is_trained_within_an_image_is_what_is_trained_here(here, image, tm
 def test_an_agent_that_meets_other_dynamics_is_refused(here, tmp_path):
     agent = load_agent(here, ID)
     agent.origin.fingerprint["exact"] = agent.origin.fingerprint["portable"] = "0" * 64
-    with pytest.raises(IdentityMismatch, match=r"must meet the dynamics of rlops/Dispatch-v0 .* exact tier"):
+    with pytest.raises(IdentityMismatch, match=r"must meet the dynamics of rlops/Dispatch-v0 .*exact tier"):
         evaluate(ID, agent, [0], latency=False)
     assert len(evaluate(ID, agent, [0], latency=False, any_dynamics=True).table) == 1
     agent.origin.fingerprint["platform"] = "elsewhere"
