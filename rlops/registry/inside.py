@@ -54,6 +54,17 @@ def run(root: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> s
     return ended.stdout
 
 
+def copy_compiled(folder: Path, target: Path) -> None:
+    """Copy compiled code of an image to where it may change.
+
+    Its folders become new: those in a layer are of 1970, and would be tidied away as unused for more than a month.
+    """
+    shutil.copytree(folder, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    for copied in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        copied.chmod(0o700)
+        os.utime(copied)
+
+
 def configuration(store: Store, image: Descriptor) -> dict[str, Any]:
     """Return how an image wants to be run: ``Env``, ``Entrypoint``, ``Labels`` and so on."""
     told: dict[str, Any] = json.loads(store.read(store.manifest(image).config))["config"]
@@ -76,8 +87,6 @@ def asked(store: Store, image: Descriptor, program: str, *arguments: str) -> Any
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "compiled"
         if (root / ROOT / "compiled").is_dir():
-            shutil.copytree(root / ROOT / "compiled", compiled, copy_function=shutil.copyfile)
-            for path in [compiled, *compiled.iterdir()]:
-                path.chmod(0o755)
+            copy_compiled(root / ROOT / "compiled", compiled)
         own = {name: value for name, value in variables.items() if name.startswith("NUMBA_")}
         return json.loads(run(root, ["-c", program, *arguments], {**own, "RLOPS_CACHE_DIR": str(compiled)}))
