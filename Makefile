@@ -28,8 +28,8 @@ $(READY): requirements.lock pyproject.toml
 wheels: $(READY) ## bring the wheels that images are made of; nothing to do when they are here
 	$(BIN)/python -m rlops.registry.wheels --into $(WHEELS)
 
-demo: $(READY) ## run one day of dispatch and show it
-	$(BIN)/python -m rlops.cli demo
+demo: wheels ## show speed, learning, controllers, a day of dispatch, and its image (minutes)
+	RLOPS_WHEELS=$(CURDIR)/$(WHEELS) $(BIN)/python -m rlops.cli demo
 
 test: wheels ## run every test
 	RLOPS_CACHE_DIR=$(CURDIR)/.cache/compiled $(BIN)/python -m rlops.envs.warming

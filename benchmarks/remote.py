@@ -4,19 +4,24 @@ The first table steps an environment that does nothing, so that only the way the
 64 rows of 32 numbers, through our Unix socket, OpenEnv's WebSocket and a bidirectional gRPC stream of raw bytes, each
 served by a process of its own. The second steps Dispatch-v1.
 
-Run ``make bench``, or ``python -m benchmarks.remote``. Peers that are not installed are left out; the container is left
-out unless ``RLOPS_BENCH_IMAGE`` names an image in Docker's engine whose entry point serves Dispatch-v1 at
-``/run/rlops/env.sock``.
+Run ``make bench``, or ``python -m benchmarks.remote``. Peers that are not installed are left out. With
+``RLOPS_BENCH_IMAGE``, the name of an image of Dispatch-v1 in the store, built on a base with Python
+(``rlops build Dispatch-v1 --release 1.0.1 --base …``), process and container run that image; without, there is no
+container, and the process runs what is installed.
+
+Servers of peers end when the pipe to their parent breaks, so none is left behind, however the parent ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,13 +35,20 @@ from rlops.registry.remote.carriers import wait_for
 from rlops.registry.remote.client import RemoteVectorEnv
 from rlops.registry.remote.protocol import Identity
 from rlops.registry.runtimes import Image, connect
+from rlops.registry.runtimes.docker import DockerRuntime
+from rlops.registry.runtimes.process import ProcessRuntime
+from rlops.registry.runtimes.verifying import image_of
 
 ROWS, COLUMNS, CONTROLS = 64, 32, 4
+START_S, REPLY_S = 60.0, 20.0
+"""How long a peer's server may take to start, and to answer [s]."""
 DISPATCH, DISPATCH_ROWS = "rlops/Dispatch-v1", 1024
 SOCKET, SHARED, OPENENV, GRPC = "rlops, socket", "rlops, shared memory", "OpenEnv", "gRPC stream"
 TARGETS = (
     (f"{SOCKET} / {OPENENV}", 50.0),
     (f"{SOCKET} / {GRPC}", 5.0),
+    ("process, socket / in-process", 0.6),
+    ("process, shared memory / in-process", 0.8),
     ("container, socket / in-process", 0.6),
     ("container, shared memory / in-process", 0.8),
     ("container, socket / process, socket", 0.9),
@@ -146,25 +158,48 @@ def serve_grpc(path: str) -> None:
     server.wait_for_termination()
 
 
+def end_with_parent() -> None:
+    """End this server as soon as its parent closes the pipe that is its input, as the kernel does when it dies."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextlib.contextmanager
-def served(kind: str, where: str) -> Iterator[None]:
+def served(kind: str, where: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run one of the servers above."""
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.remote", f"serve-{kind}", where], cwd=ROOT)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+    command = [sys.executable, "-m", "benchmarks.remote", f"serve-{kind}", where]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return once ``process`` listens at ``port``.
+
+    Raises:
+        RuntimeError: If it has ended, or takes too long.
+    """
+    until = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"a server must listen at port {port} within {START_S:g} s, but {process.args} does not")
 
 
 # -- clients -----------------------------------------------------------------------------------------------
 
 
-def ours(path: str, shared: bool, opened: list[Any]) -> Callable[[], Any]:
+def ours(path: str, shared: bool, stack: contextlib.ExitStack) -> Callable[[], Any]:
     """Return our client's step."""
-    wait_for(path, 60.0).close()
-    env = RemoteVectorEnv(path, ROWS, shared_memory=shared, copy=False)
-    opened.append(env)
+    wait_for(path, START_S).close()
+    env = stack.enter_context(RemoteVectorEnv(path, ROWS, shared_memory=shared, copy=False, timeout_s=REPLY_S))
     actions = env.action_space.sample()
     env.reset(seed=0)
     expected = result(ROWS)
@@ -173,21 +208,13 @@ def ours(path: str, shared: bool, opened: list[Any]) -> Callable[[], Any]:
     return lambda: env.step(actions)
 
 
-def openenv_step(port: int, opened: list[Any]) -> Callable[[], Any]:
+def openenv_step(port: int, process: subprocess.Popen[bytes], stack: contextlib.ExitStack) -> Callable[[], Any]:
     """Return a step by OpenEnv's own generic client, answer to arrays included."""
     from openenv import GenericEnvClient
 
-    until = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            break
-        if time.monotonic() > until:
-            raise TimeoutError("OpenEnv does not start")
-        time.sleep(0.1)
-    client = GenericEnvClient(base_url=f"http://127.0.0.1:{port}")
-    client = client.sync() if hasattr(client, "sync") else client
-    client.__enter__()
-    opened.append(client)
+    wait_for_port(port, process)
+    patience = {"connect_timeout_s": REPLY_S, "message_timeout_s": REPLY_S}
+    client = stack.enter_context(GenericEnvClient(base_url=f"http://127.0.0.1:{port}", **patience).sync())
     client.reset()
     actions = np.zeros((ROWS, CONTROLS), np.float32)
 
@@ -201,19 +228,18 @@ def openenv_step(port: int, opened: list[Any]) -> Callable[[], Any]:
     return step
 
 
-def grpc_step(path: str, opened: list[Any]) -> Callable[[], Any]:
+def grpc_step(path: str, stack: contextlib.ExitStack) -> Callable[[], Any]:
     """Return a step over the gRPC stream."""
     import queue
 
     import grpc
 
     channel = grpc.insecure_channel(f"unix:{path}")
-    grpc.channel_ready_future(channel).result(30)
+    stack.callback(channel.close)
+    grpc.channel_ready_future(channel).result(START_S)
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     replies = channel.stream_stream("/Null/Process")(iter(waiting.get, b""))
-    channel_closing = contextlib.ExitStack()
-    channel_closing.callback(channel.close)
-    opened.append(channel_closing)
+    stack.callback(waiting.put, b"")  # the end of what is asked
     actions = np.zeros((ROWS, CONTROLS), np.float32)
 
     def step() -> Any:
@@ -226,28 +252,30 @@ def grpc_step(path: str, opened: list[Any]) -> Callable[[], Any]:
 
 def null_rates(rounds: int, seconds: float) -> dict[str, list[float]]:
     """Return batches per second of the null environment by each way."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        opened: list[Any] = []
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stack.enter_context(served("null", f"{folder}/null"))
-        sides = {SOCKET: ours(f"{folder}/null", False, opened), SHARED: ours(f"{folder}/null", True, opened)}
-        for name, kind, where, step in (
-            (OPENENV, "openenv", str(port), lambda: openenv_step(port, opened)),
-            (GRPC, "grpc", f"{folder}/grpc", lambda: grpc_step(f"{folder}/grpc", opened)),
-        ):
-            try:
-                __import__(kind)
-            except ImportError as error:
-                print(f"{name} is left out: {error}", file=sys.stderr)
-                continue
-            stack.enter_context(served(kind, where))
-            sides[name] = step()
-        rates = interleaved({name: repeated(step, 1) for name, step in sides.items()}, rounds, seconds)
-        for one in opened:
-            one.close() if hasattr(one, "close") else one.__exit__(None, None, None)
-    return rates
+        sides = {SOCKET: ours(f"{folder}/null", False, stack), SHARED: ours(f"{folder}/null", True, stack)}
+        if installed("openenv", OPENENV):
+            port = free_port()
+            sides[OPENENV] = openenv_step(port, stack.enter_context(served("openenv", str(port))), stack)
+        if installed("grpc", GRPC):
+            stack.enter_context(served("grpc", f"{folder}/grpc"))
+            sides[GRPC] = grpc_step(f"{folder}/grpc", stack)
+        return interleaved({name: repeated(step, 1) for name, step in sides.items()}, rounds, seconds)
+
+
+def installed(module: str, name: str) -> bool:
+    """Return whether a peer is installed; say so if it is not."""
+    found = importlib.util.find_spec(module) is not None
+    if not found:
+        print(f"{name} is left out: there is no module {module}", file=sys.stderr)
+    return found
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 # -- Dispatch ----------------------------------------------------------------------------------------------
@@ -266,32 +294,25 @@ def installed_image(folder: Path) -> Image:
 
 def dispatch_rates(rounds: int, seconds: float) -> dict[str, list[float]]:
     """Return environment steps per second of Dispatch-v1."""
-    local = gym.make_vec(DISPATCH, num_envs=DISPATCH_ROWS, copy=False)
-    opened: list[Any] = [local]
-    with tempfile.TemporaryDirectory() as folder:
-        sides = {"in-process": local}
-        image = installed_image(Path(folder))
-        for shared, name in ((False, "socket"), (True, "shared memory")):
-            more = {"copy": False, "shared_memory": shared}
-            sides[f"process, {name}"] = connect(
-                image, DISPATCH_ROWS, runtime="process", runtime_options={"wrapper": "none"}, **more
-            )
-            if "RLOPS_BENCH_IMAGE" in os.environ:
-                container = Image(Identity(DISPATCH), config_digest=os.environ["RLOPS_BENCH_IMAGE"])
-                sides[f"container, {name}"] = connect(container, DISPATCH_ROWS, runtime="docker", **more)
-        opened += sides.values()
+    ref = os.environ.get("RLOPS_BENCH_IMAGE", "")
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        images = {"process": image_of(ref, "process") if ref else installed_image(Path(folder))}
+        if ref:
+            images["container"] = image_of(ref, "docker")
+        local = gym.make_vec(DISPATCH, num_envs=DISPATCH_ROWS, copy=False)
+        stack.callback(local.close)
+        sides: dict[str, Any] = {"in-process": local}
+        for place, image in images.items():
+            runtime = ProcessRuntime("none") if place == "process" else DockerRuntime()
+            for shared, name in ((False, "socket"), (True, "shared memory")):
+                env = connect(image, DISPATCH_ROWS, runtime=runtime, copy=False, shared_memory=shared)
+                sides[f"{place}, {name}"] = stack.enter_context(env)
         wait = np.zeros(DISPATCH_ROWS, np.int64)
         for env in sides.values():
             env.reset(seed=0)
             env.step(wait)
-        rates = interleaved(
-            {name: repeated(lambda env=env: env.step(wait), DISPATCH_ROWS) for name, env in sides.items()},
-            rounds,
-            seconds,
-        )
-        for env in opened:
-            env.close()
-    return rates
+        steps = {name: repeated(lambda env=env: env.step(wait), DISPATCH_ROWS) for name, env in sides.items()}
+        return interleaved(steps, rounds, seconds)
 
 
 def main() -> None:
@@ -319,6 +340,7 @@ def main() -> None:
 if __name__ == "__main__":
     verbs = {"serve-null": serve_null, "serve-openenv": serve_openenv, "serve-grpc": serve_grpc}
     if len(sys.argv) == 3 and sys.argv[1] in verbs:
+        end_with_parent()
         verbs[sys.argv[1]](sys.argv[2])
     else:
         main()

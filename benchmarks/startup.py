@@ -1,7 +1,11 @@
-"""How long a fresh process takes: ``import rlops``, and the first steps of Dispatch-v2 with compiled code on disk.
+"""How long a fresh process takes: ``import rlops``, and the first steps of Dispatch-v2, here and within its image.
 
 Each figure is the median over fresh processes, timed inside them from their first statement. The interpreter's own
 start is not part of it. One process before the measurement compiles, so that the others find the code.
+
+The image is that of the store which ``RLOPS_BENCH_IMAGE`` names, for example ``dispatch:2.0.1``; from its name to the
+first step it is looked up, its configuration verified, its server started and shaken hands with. Its layers have been
+unpacked, or loaded by Docker, before. It is left out without a name, and Docker where there is none.
 
 Run ``python -m benchmarks.startup`` from the root of the repository.
 """
@@ -20,6 +24,11 @@ FIRST_STEPS = (
     "import gymnasium, numpy, rlops; envs = gymnasium.make_vec('rlops/Dispatch-v2', num_envs=64); "
     "envs.reset(seed=0); envs.step(numpy.full(64, envs.single_action_space.n - 1))"
 )
+IMAGE = os.environ.get("RLOPS_BENCH_IMAGE", "")
+FIRST_STEPS_IN_IMAGE = (
+    "import numpy, rlops.registry; envs = rlops.registry.make({image!r}, 64, runtime={runtime!r}); "
+    "envs.reset(seed=0); envs.step(numpy.full(64, envs.single_action_space.n - 1))"
+)
 SIDES = {
     "import rlops": ("import rlops", 1.0),
     "import rlops, make_vec Dispatch-v2, reset, step": (FIRST_STEPS, 2.0),
@@ -27,6 +36,10 @@ SIDES = {
     "import numba": ("import numba", None),
 }
 """Statement, and the target [s]."""
+OF_IMAGES = {
+    f"make {IMAGE}, {runtime}, reset, step": (FIRST_STEPS_IN_IMAGE.format(image=IMAGE, runtime=runtime), target_s)
+    for runtime, target_s in (("process", 2.0), ("docker", 3.0))
+}
 
 
 def seconds(statement: str) -> float:
@@ -36,15 +49,29 @@ def seconds(statement: str) -> float:
     return float(done.stdout)
 
 
+def possible(sides: dict[str, tuple[str, float]]) -> dict[str, tuple[str, float]]:
+    """Return the sides of an image that work here; their first run also unpacks or loads its layers."""
+    found = {}
+    for name, side in sides.items() if IMAGE else ():
+        try:
+            seconds(side[0])
+        except subprocess.CalledProcessError as error:
+            print(f"{name} is left out: {error.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        else:
+            found[name] = side
+    return found
+
+
 def main() -> None:
     """Measure, print and write."""
     options = arguments(__doc__ or "")
     cold_s = seconds(FIRST_STEPS)
-    rates: dict[str, list[float]] = {name: [] for name in SIDES}
+    sides = {**SIDES, **possible(OF_IMAGES)}
+    rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.rounds):
-        for name, (statement, _target) in SIDES.items():
+        for name, (statement, _target) in sides.items():
             rates[name].append(1.0 / seconds(statement))
-    result = {name: {"median_s": 1.0 / median(rates, name), "target_s": SIDES[name][1]} for name in SIDES}
+    result = {name: {"median_s": 1.0 / median(rates, name), "target_s": sides[name][1]} for name in sides}
     bare = ratio(rates, "import numba", "import rlops")
     show(
         f"Fresh processes, median of {options.rounds}",

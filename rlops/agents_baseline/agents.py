@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from rlops.agents_baseline.policies import POLICY_FILE, Policy, PolicyAgent
 from rlops.envs import parse_id
 from rlops.envs.contract import bounds, width
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
+from rlops.registry.remote.protocol import Identity
 
 ALGORITHMS = ("maskable_ppo", "ppo", "dqn", "sac")
 MODEL_FILE = "model.zip"
@@ -86,11 +87,16 @@ def one_torch_thread() -> Iterator[None]:
 
 
 class TrainedAgent:
-    """A model of Stable-Baselines3 as an agent."""
+    """A model of Stable-Baselines3 as an agent.
 
-    def __init__(self, name: str, algo: str, model: Any, deterministic: bool = True):
+    Attributes:
+        origin: What it was trained in, as far as its checkpoint says.
+    """
+
+    def __init__(self, name: str, algo: str, model: Any, deterministic: bool = True, origin: Identity | None = None):
         """Wrap a loaded ``model`` of ``algo``."""
         self.name, self.algo, self.model, self.deterministic = name, algo, model, deterministic
+        self.origin = origin or Identity()
 
     @property
     def uses_masks(self) -> bool:
@@ -167,7 +173,19 @@ def _trained(path: Path, id: str, deterministic: bool) -> Agent:
     model = algorithm_class(algo).load(file, device="cpu")
     _check_spaces(model, file, id)
     name = file.parent.name if file.name == MODEL_FILE else file.stem
-    return TrainedAgent(_shown(algo, name), algo, model, deterministic)
+    return TrainedAgent(_shown(algo, name), algo, model, deterministic, _origin(_configuration(file)))
+
+
+def _origin(told: Mapping[str, Any]) -> Identity:
+    """Return what an agent was trained in, as far as its configuration says."""
+    fingerprint = {str(name): str(value) for name, value in (told.get("fingerprint") or {}).items()}
+    return Identity(str(told.get("id") or ""), str(told.get("digest") or ""), fingerprint)
+
+
+def _configuration(file: Path) -> dict[str, Any]:
+    """Return the configuration beside a model file; empty: there is none."""
+    config = file.with_name(CONFIG_FILE)
+    return dict(yaml.safe_load(config.read_text(encoding="utf-8")) or {}) if config.is_file() else {}
 
 
 def _in_arrays(path: Path, id: str, deterministic: bool) -> PolicyAgent:
@@ -176,7 +194,7 @@ def _in_arrays(path: Path, id: str, deterministic: bool) -> PolicyAgent:
     if policy.id != id:
         policy = _for_another(policy, path, id)
     folder = path.parent if path.name == POLICY_FILE else path
-    return PolicyAgent(policy, deterministic, _shown(policy.algo, folder.name))
+    return PolicyAgent(policy, deterministic, _shown(policy.algo, folder.name), _origin(policy.trained))
 
 
 def _for_another(policy: Policy, path: Path, id: str) -> Policy:
@@ -223,11 +241,9 @@ def algorithm_class(algo: str) -> Any:
 
 def _algorithm(file: Path) -> str:
     """Return the algorithm of a model file: from the configuration beside it, else from its policy class."""
-    config = file.with_name(CONFIG_FILE)
-    if config.is_file():
-        algo = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("algo")
-        if algo in ALGORITHMS:
-            return str(algo)
+    algo = _configuration(file).get("algo")
+    if algo in ALGORITHMS:
+        return str(algo)
     try:
         with zipfile.ZipFile(file) as archive:
             members = json.loads(archive.read("data"))["policy_class"]

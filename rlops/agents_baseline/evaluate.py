@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from rlops.agents_baseline.agents import Agent, one_torch_thread
-from rlops.envs import parse_id
+from rlops.agents_baseline.worlds import World
+from rlops.envs.robotics.engines import COMFORTABLE_ROWS
 from rlops.errors import InvalidValue
-from rlops.randomization import Randomization, randomize, spec_of
+from rlops.randomization import Randomization, spec_of
+from rlops.registry.origins import check_origin, identity_of
+from rlops.registry.remote.protocol import Identity
 
 SERVED_ONLY = frozenset(
     {
@@ -75,6 +79,8 @@ class Episodes:
         latency: Of decisions between two or more legal actions (all, without masks); None if it was not measured.
         terms, kpis: Names of the reward terms and of the key figures.
         randomization: Hash of what every episode drew its parameters from; empty: they were the nominal ones.
+        digest: Of the image that the episodes were played in; empty: in this process.
+        fingerprint: Of the dynamics, by field.
     """
 
     id: str
@@ -84,6 +90,8 @@ class Episodes:
     terms: tuple[str, ...] = field(default=())
     kpis: tuple[str, ...] = field(default=())
     randomization: str = ""
+    digest: str = ""
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
 
     def figures(self) -> dict[str, np.ndarray]:
         """Return every number by name, each ``(episodes,)``: ``return``, ``steps``, terms and key figures."""
@@ -140,6 +148,9 @@ def evaluate(
     latency: bool = True,
     max_rows: int = MAX_ROWS,
     progress: Callable[[int], None] | None = None,
+    image: str = "",
+    runtime: str = "auto",
+    any_dynamics: bool = False,
     **options: Any,
 ) -> Episodes:
     """Let ``agent`` play one whole episode of every seed and return what happened.
@@ -153,37 +164,39 @@ def evaluate(
         latency: Whether to time single decisions in part of an extra episode.
         max_rows: Rows played side by side.
         progress: Called with the number of episodes that have ended so far.
+        image: Reference of an image of ``id`` in the store on this machine, in which the episodes are played; empty: in
+            this process.
+        runtime: What runs the image.
+        any_dynamics: Whether an agent may meet other dynamics of ``id`` than those that it was trained in.
         options: The environment's own options, for example ``demand=`` of Dispatch or ``traces=`` of data-centre
             cooling; one that is None is left out.
 
     Raises:
         InvalidValue: If there is no seed, or a seed comes twice.
         UnknownName: If the environment has no such option.
+        IdentityMismatch: If the agent's checkpoint names other dynamics of ``id``.
     """
     seeds = [int(seed) for seed in seeds]
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidValue(f"seeds must be at least one and differ from each other, got {seeds[:10]}.")
-    options = {"params": params, **{name: value for name, value in options.items() if value is not None}}
-    envs = _opened(id, min(len(seeds), max_rows), options)
     spec = None if randomization is None else spec_of(id, randomization)
-    if spec is not None:
-        randomize(envs, spec)
-    with one_torch_thread():
+    world = World(id, options, params, spec, image, runtime)
+    nominal = replace(world, randomization=None)
+    rows = min(len(seeds), max_rows, COMFORTABLE_ROWS.get(options.get("engine") or "", max_rows))
+    with one_torch_thread(), closing(world.rows(rows, AutoresetMode.DISABLED)) as envs:
+        met = identity_of(envs, id)
+        if not any_dynamics:
+            check_origin(getattr(agent, "origin", Identity()), met, agent.name)
         table = _played(envs, agent, seeds, progress)
-        timed = _timed(_opened(id, 1, options), agent, seeds[0]) if latency else None
-    kernel = envs.kernel
+        kernel = envs.kernel
+    timed = None
+    if latency:
+        with one_torch_thread(), closing(nominal.rows(1, AutoresetMode.DISABLED)) as single:
+            timed = _timed(single, agent, seeds[0])
     drawn = spec.hash if spec else ""
-    return Episodes(id, agent.name, table, timed, tuple(kernel.REWARD_TERMS), _kpi_names(kernel), drawn)
-
-
-def _opened(id: str, rows: int, options: dict[str, Any]) -> Any:
-    """Return the vector face of ``id`` without autoreset, its rows ready for seeds."""
-    from rlops.envs.faces import VectorEnv
-    from rlops.envs.robotics.engines import COMFORTABLE_ROWS
-
-    family, number = parse_id(id)
-    rows = min(rows, COMFORTABLE_ROWS.get(options.get("engine", ""), rows))
-    return VectorEnv(family, number, rows, autoreset_mode=AutoresetMode.DISABLED, **options)
+    return Episodes(
+        id, agent.name, table, timed, tuple(kernel.REWARD_TERMS), _kpi_names(kernel), drawn, met.digest, met.fingerprint
+    )
 
 
 def _kpi_names(kernel: Any) -> tuple[str, ...]:
@@ -286,6 +299,8 @@ def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "agent": result.agent,
             "id": result.id,
+            "digest": result.digest or None,
+            "fingerprint": dict(result.fingerprint),
             "randomization": result.randomization,
             "seeds": result.table["seed"].tolist(),
             "returns": result.table["return"].tolist(),

@@ -30,6 +30,7 @@ from rlops.envs.compiling import compiled
 from rlops.envs.contract import bounds, width
 from rlops.envs.draws import normal, stream_key, uniform
 from rlops.errors import InvalidFile, InvalidValue
+from rlops.registry.remote.protocol import Identity
 
 POLICY_FILE = "policy.json"
 FORMAT = 1
@@ -225,9 +226,12 @@ class Policy:
 class PolicyAgent:
     """A policy as an agent."""
 
-    def __init__(self, policy: Policy, deterministic: bool = True, name: str | None = None):
+    def __init__(
+        self, policy: Policy, deterministic: bool = True, name: str | None = None, origin: Identity | None = None
+    ):
         """Let ``policy`` decide; it takes its best action if ``deterministic``, else draws one."""
         self.policy, self.deterministic, self.name = policy, deterministic, name or policy.algo
+        self.origin = origin or Identity()
         self.algo = policy.algo
 
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:

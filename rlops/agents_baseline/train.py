@@ -10,6 +10,7 @@ sees) after ``least_reward`` (below which rewards are cut off: a catastrophe nee
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -32,10 +33,10 @@ from rlops.agents_baseline import imitation
 from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, algorithm_class, one_torch_thread
 from rlops.agents_baseline.evaluate import COMPLETION
 from rlops.agents_baseline.policies import POLICY_FILE, Policy, of_model
+from rlops.agents_baseline.worlds import World
 from rlops.envs import parse_id
-from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
-from rlops.randomization import Randomization, randomize, spec_of
+from rlops.randomization import Randomization, spec_of
 
 OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations")
 RECENT_EPISODES = 100
@@ -107,13 +108,15 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     overwrite: bool = False,
     max_seconds: float | None = None,
+    image: str = "",
+    runtime: str = "auto",
     **options: Any,
 ) -> Path:
     """Train an agent and return the path of its model, ``out/model.zip``.
 
-    ``out`` also gets the policy in arrays (``policies.py``), ``config.yaml`` (all that the result depends on) and
-    ``tensorboard/``. Model, policy and configuration appear only when the training is complete. The same call gives
-    the same weights on the same machine.
+    ``out`` also gets the policy in arrays (``policies.py``), ``config.yaml`` (all that the result depends on, the
+    fingerprint of the dynamics and the digest of an image included) and ``tensorboard/``. Model, policy and
+    configuration appear only when the training is complete. The same call gives the same weights on the same machine.
 
     Args:
         id: The environment.
@@ -131,6 +134,9 @@ def train(
         overwrite: Whether a model in ``out`` may be replaced.
         max_seconds: Stop after this time [s], also short of ``steps``; what was learned until then depends on
             the machine's speed.
+        image: Reference of an image of ``id`` in the store on this machine, in which the rows step; empty: they step in
+            this process.
+        runtime: What runs the image.
         options: The environment's own options, for example ``demand=`` or ``traces=``; one that is None is left out.
 
     Raises:
@@ -150,15 +156,17 @@ def train(
     config = _configuration(id, algo, steps, seed, given, params, settings)
     _check_actions(id, algo)
     sb3_settings = _sb3_settings(id, algo, settings)
-    world = World(id, given, params, spec)
-    rows = world.rows(settings["num_envs"])
+    world = World(id, given, params, spec, image, runtime)
+    rows = world.rows(settings["num_envs"], AutoresetMode.SAME_STEP)
+    config |= _origin(rows, id)
     env = _adapted(rows, settings)
     out.mkdir(parents=True, exist_ok=True)
     with one_torch_thread():
         if settings.get("standardise"):
             from rlops.agents_baseline.standardised import policy_settings
 
-            standardised = policy_settings(world.rows(settings["num_envs"]), id, **settings["standardise"])
+            with contextlib.closing(world.rows(settings["num_envs"], AutoresetMode.SAME_STEP)) as seen:
+                standardised = policy_settings(seen, id, **settings["standardise"])
             sb3_settings["policy_kwargs"] = {**sb3_settings.get("policy_kwargs", {}), **standardised}
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
         model.set_logger(_logger(out / "tensorboard"))
@@ -167,7 +175,8 @@ def train(
         model.learn(steps, callback=_callback(steps, progress, max_seconds))
     env.close()
     if spec is not None:
-        content = {"spec": json.loads(spec.canonical()), "hash": spec.hash, "schedule": rows.schedule_state()}
+        schedule = {} if image else rows.schedule_state()
+        content = {"spec": json.loads(spec.canonical()), "hash": spec.hash, "schedule": schedule}
         config["randomization"] = content
     _write(out, model, config)
     return out / MODEL_FILE
@@ -247,21 +256,12 @@ def pair_policy(algo: str) -> Any:
     return PairDQNPolicy if algo == "dqn" else PairPolicy
 
 
-@dataclass(frozen=True)
-class World:
-    """What an agent is trained in: an environment with its own options, its parameters and its randomization."""
+def _origin(rows: Any, id: str) -> dict[str, Any]:
+    """Return what a checkpoint says of the environment that it was trained in: digest of its image, and fingerprint."""
+    from rlops.registry.origins import identity_of
 
-    id: str
-    options: Mapping[str, Any]
-    params: Mapping[str, Any] | None
-    randomization: Randomization | None
-
-    def rows(self, count: int) -> VectorEnv:
-        """Return ``count`` rows of it."""
-        family, number = parse_id(self.id)
-        mode = AutoresetMode.SAME_STEP
-        envs = VectorEnv(family, number, count, autoreset_mode=mode, params=self.params, **self.options)
-        return envs if self.randomization is None else randomize(envs, self.randomization)
+    told = identity_of(rows, id).as_json()
+    return {"digest": told["digest"] or None, "fingerprint": told["fingerprint"]}
 
 
 def _imitate(
@@ -270,9 +270,9 @@ def _imitate(
     """Let ``model`` learn from the demonstrations that its settings ask for."""
     asked = dict(settings["demonstrations"])
     controller = asked.pop("controller")
-    envs = world.rows(asked.pop("episodes"))
     least = settings.get("least_reward", -np.inf)
-    shown = imitation.demonstrate(envs, world.id, controller, model.gamma, settings["reward_scale"], least)
+    with contextlib.closing(world.rows(asked.pop("episodes"), AutoresetMode.SAME_STEP)) as envs:
+        shown = imitation.demonstrate(envs, world.id, controller, model.gamma, settings["reward_scale"], least)
 
     def tell(seen: int, total: int) -> None:
         if progress is not None:
@@ -281,7 +281,7 @@ def _imitate(
     imitation.imitate(model, shown, progress=tell, **asked)
 
 
-def _adapted(rows: VectorEnv, settings: Mapping[str, Any]) -> Any:
+def _adapted(rows: Any, settings: Mapping[str, Any]) -> Any:
     from rlops.wrappers.sb3 import ScaledReward, to_sb3
 
     env, scale, least = to_sb3(rows), settings["reward_scale"], settings.get("least_reward")

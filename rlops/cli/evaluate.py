@@ -16,18 +16,20 @@ from rich.table import Table
 from rlops.cli.options import (
     Demand,
     Engine,
-    Id,
     LoadFile,
     Params,
+    Played,
     Randomize,
     RealityProfile,
     WeatherFile,
     Years,
+    environment,
     parameters,
     robot_options,
     terminal,
     user_data,
 )
+from rlops.cli.run import Runtime
 from rlops.envs import parse_id
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ HEADLINES = {
 
 
 def evaluate(
-    id: Id,
+    played: Played,
     agent: Annotated[
         list[str],
         typer.Option(metavar="NAME|PATH", help="Controller or trained agent; repeatable, the first is the reference."),
@@ -73,11 +75,16 @@ def evaluate(
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Trained agents draw their actions.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every key figure.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures there.")] = None,
+    runtime: Runtime = "auto",
+    any_dynamics: Annotated[
+        bool, typer.Option("--any-dynamics", help="Let agents meet other dynamics than those they were trained in.")
+    ] = False,
 ) -> None:
-    """Let agents play the same days and compare their key figures."""
+    """Let agents play the same days, in this process or within an image, and compare their key figures."""
     from rlops.agents_baseline.agents import load_agent
     from rlops.agents_baseline.evaluate import write_json
 
+    id, image = environment(played)
     data = user_data(id, demand, weather, load, years)
     robot = robot_options(id, engine, profile)
     console = terminal()
@@ -96,6 +103,9 @@ def evaluate(
         range(seed, seed + episodes),
         params={**data.params, **robot.pop("params", {}), **parameters(param)},
         randomization=randomize,
+        image=image,
+        runtime=runtime,
+        any_dynamics=any_dynamics,
         **data.options,
         **robot,
     )

@@ -17,6 +17,13 @@ from rlops.errors import InvalidValue
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="Environment, for example rlops/Dispatch-v2.", show_default=False)
 ]
+Played = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID|IMAGE", help="Environment, for example rlops/Dispatch-v2, or an image of one, dispatch:2.0.1.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Demand = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Bookings: a CSV or Parquet file, or a YAML file that describes one."),
@@ -55,6 +62,23 @@ def terminal() -> Console:
     """Return the console for output; a file or a pipe has 120 columns unless ``COLUMNS`` says otherwise."""
     wide = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console() if wide else Console(width=120)
+
+
+def environment(text: str) -> tuple[str, str]:
+    """Return id and image of an environment: an id has no image, and an image of the store says its id.
+
+    Raises:
+        MissingContent: If there is no such image.
+        InvalidReference: If it may be another one tomorrow.
+    """
+    if not {":", "@"}.intersection(text):
+        return text, ""
+    from rlops.registry.labels import about_image
+    from rlops.registry.references import Reference
+    from rlops.registry.store import Store
+
+    store = Store.default()
+    return about_image(store, store.resolve(Reference.parse(text).checked_fixed())).id, text
 
 
 def parameters(assignments: list[str] | None) -> dict[str, Any]:

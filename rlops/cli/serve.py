@@ -40,12 +40,14 @@ def serve(
     An image's digest and fingerprint are told if RLOPS_IMAGE_DIGEST and RLOPS_IMAGE_FINGERPRINT are set. Ends at
     SIGTERM or SIGINT.
     """
+    from rlops.registry.processors import check_processor
     from rlops.registry.remote.carriers import parse_address, shown
     from rlops.registry.remote.protocol import Identity, read_token
     from rlops.registry.remote.server import Offer, Server
 
     if (socket is None) == (tcp is None):
         raise InvalidValue("One of --socket PATH and --tcp HOST:PORT must be given.")
+    check_processor(os.environ.get("NUMBA_CPU_NAME", ""))
     _unpack_compiled()
     offer = Offer(
         Identity.of_this_image(id),
@@ -71,13 +73,13 @@ def serve(
 
 def _unpack_compiled() -> None:
     """Copy compiled code that belongs to an image, or cannot be written to, to where it may change."""
+    from rlops.registry.inside import copy_compiled
+
     folder = Path(os.environ.get("RLOPS_CACHE_DIR", ""))
     of_an_image = "RLOPS_IMAGE_DIGEST" in os.environ or not os.access(folder, os.W_OK)
     if not os.environ.get("RLOPS_CACHE_DIR") or not folder.is_dir() or not of_an_image:
         return
     own = tempfile.mkdtemp(prefix="rlops-compiled-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
-    shutil.copytree(folder, own, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    for copied in (Path(own), *(path for path in Path(own).rglob("*") if path.is_dir())):
-        copied.chmod(0o700)
+    copy_compiled(folder, Path(own))
     os.environ["RLOPS_CACHE_DIR"] = own

@@ -13,16 +13,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlops.cli.options import (
     Demand,
-    Id,
     LoadFile,
     Params,
+    Played,
     Randomize,
     WeatherFile,
     Years,
+    environment,
     parameters,
     terminal,
     user_data,
 )
+from rlops.cli.run import Runtime
 from rlops.envs import parse_id
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Algorithm(StrEnum):
 
 
 def train(
-    id: Id,
+    played: Played,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for model.zip, config.yaml and tensorboard/.")],
     algo: Annotated[
         Algorithm | None,
@@ -65,10 +67,12 @@ def train(
         typer.Option(metavar="FILE", help="YAML with hyperparameters that differ from the shipped ones."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
+    runtime: Runtime = "auto",
 ) -> None:
-    """Train an agent and write its model."""
+    """Train an agent and write its model, in this process or within an image; config.yaml says which."""
     from rlops.agents_baseline.train import read_hyperparameters
 
+    id, image = environment(played)
     data = user_data(id, demand, weather, load, years)
     console = terminal()
     for line in data.told:
@@ -89,6 +93,8 @@ def train(
         randomization=randomize,
         hyperparameters=changed,
         overwrite=overwrite,
+        image=image,
+        runtime=runtime,
         **data.options,
     )
     console.print(f"[green]wrote[/green] {model}")

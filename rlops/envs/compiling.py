@@ -80,7 +80,8 @@ def source_stamp(module: str) -> str:
     loops that are specialised for it. What a function imports when it runs is not compiled into anything.
     """
     digest = hashlib.sha256()
-    versions = (sys.version, numba.__version__, np.__version__, llvmlite.__version__)
+    # Machine code for one minor release of Python serves all its patches: Numba itself looks at the bytecode too.
+    versions = (sys.implementation.cache_tag, numba.__version__, np.__version__, llvmlite.__version__)
     digest.update(repr(versions).encode())
     for name, source in sorted(_sources("rlops.envs.loops", _sources(module, {})).items()):
         digest.update(name.encode() + b"\0" + source)

@@ -25,6 +25,7 @@ from rlops.registry import oci
 from rlops.registry.credentials import Credentials, docker_credentials
 from rlops.registry.oci import Descriptor
 from rlops.registry.store import Ingest, Store
+from rlops.registry.uploads import Upload
 
 if TYPE_CHECKING:
     import httpx
@@ -220,23 +221,51 @@ class Registry:
     def push_blob(self, store: Store, repository: str, descriptor: Descriptor, progress: Progress) -> bool:
         """Take a blob to the registry, unless it has it; return whether that was needed.
 
+        What an interrupted attempt has sent is gone on with, in another process too, if the registry still knows of it.
+
         Raises:
             CorruptContent: If the store's own bytes are damaged, or the registry says that what came is.
         """
-        if self.has(repository, descriptor):
-            progress(descriptor, descriptor.size)
-            return False
+        with store.upload(f"{self.url}{repository}@{descriptor.digest}") as note:
+            if self.has(repository, descriptor):
+                note.over()
+                progress(descriptor, descriptor.size)
+                return False
+            self._send(store, repository, descriptor, note, progress)
+            note.over()
+        return True
+
+    def _send(self, store: Store, repository: str, descriptor: Descriptor, note: Upload, progress: Progress) -> None:
+        """Send a blob, from where ``note`` says that an earlier attempt came to."""
         with store.reading(descriptor) as reader:
             reader.drain()
-        with self._answer("POST", self.url.join(f"{repository}/blobs/uploads/"), repository) as answer:
-            place = self._location(answer)
         with store.blob_path(descriptor.digest).open("rb") as file:
-            upload = _Upload(self, repository, place)
+            upload = self._gone_on_with(note.place, repository, descriptor) or self._begun(repository)
+            note.goes_on_at(str(upload.place))
+            file.seek(upload.sent)
+            progress(descriptor, upload.sent)
             while chunk := file.read(UPLOAD_CHUNK):
                 upload.send(chunk)
+                note.goes_on_at(str(upload.place))
                 progress(descriptor, len(chunk))
             upload.finish(descriptor)
-        return True
+
+    def _begun(self, repository: str) -> _Upload:
+        with self._answer("POST", self.url.join(f"{repository}/blobs/uploads/"), repository) as answer:
+            return _Upload(self, repository, self._location(answer))
+
+    def _gone_on_with(self, place: str, repository: str, descriptor: Descriptor) -> _Upload | None:
+        """Return an upload of an earlier process as far as it came; None: the registry knows nothing of it any more."""
+        if not place:
+            return None
+        url = self.url.join(place)
+        self._check_scheme(url)
+        upload = _Upload(self, repository, url)
+        try:
+            self._patiently(lambda: upload.ask_how_far(descriptor.size))
+        except RegistryError:
+            return None
+        return upload
 
     def push_manifest(self, repository: str, version: str, content: bytes) -> Descriptor:
         """Take a manifest to the registry under a tag or its digest and return its descriptor.
@@ -422,23 +451,28 @@ class Registry:
 
 
 class _Upload:
-    """A blob on its way to a registry, in pieces that can be sent again."""
+    """A blob on its way to a registry, in pieces that can be sent again.
+
+    Attributes:
+        place: Where it goes on.
+        sent: Bytes that have arrived.
+    """
 
     def __init__(self, registry: Registry, repository: str, place: httpx.URL):
-        self._registry, self._repository, self._place = registry, repository, place
-        self._sent = 0
+        self._registry, self._repository, self.place = registry, repository, place
+        self.sent = 0
 
     def send(self, chunk: bytes) -> None:
         """Send a piece; after a broken connection only what has not arrived."""
-        last = self._sent + len(chunk)
+        last = self.sent + len(chunk)
         first_attempt = True
 
         def attempt() -> None:
             nonlocal first_attempt
             if not first_attempt:
-                self._ask_how_far(last)
+                self.ask_how_far(last)
             first_attempt = False
-            rest = chunk[len(chunk) - (last - self._sent) :]
+            rest = chunk[len(chunk) - (last - self.sent) :]
             if rest:
                 self._patch(rest)
 
@@ -447,27 +481,28 @@ class _Upload:
     def _patch(self, rest: bytes) -> None:
         headers = {
             "Content-Type": "application/octet-stream",
-            "Content-Range": f"{self._sent}-{self._sent + len(rest) - 1}",
+            "Content-Range": f"{self.sent}-{self.sent + len(rest) - 1}",
         }
-        answer = self._registry._open("PATCH", self._place, self._repository, headers, rest)
+        answer = self._registry._open("PATCH", self.place, self._repository, headers, rest)
         answer.close()
-        self._place = self._registry._location(answer)
-        self._sent += len(rest)
+        self.place = self._registry._location(answer)
+        self.sent += len(rest)
 
-    def _ask_how_far(self, last: int) -> None:
-        answer = self._registry._open("GET", self._place, self._repository, None, b"")
+    def ask_how_far(self, last: int) -> None:
+        """Learn how much has arrived, which is ``last`` at most."""
+        answer = self._registry._open("GET", self.place, self._repository, None, b"")
         answer.close()
         match = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.headers.get("Range", ""))
         arrived = int(match[1]) + 1 if match and match[1] != "0" else 0
-        if not self._sent <= arrived <= last:
+        if not self.sent <= arrived <= last:
             raise RegistryError(f"{self._registry.host} has lost a part of what was sent. Push again.")
-        self._sent = arrived
+        self.sent = arrived
         if "Location" in answer.headers:
-            self._place = self._registry._location(answer)
+            self.place = self._registry._location(answer)
 
     def finish(self, descriptor: Descriptor) -> None:
         """Say that it was all, and what its digest is."""
-        url = self._place.copy_merge_params({"digest": descriptor.digest})
+        url = self.place.copy_merge_params({"digest": descriptor.digest})
         try:
             self._registry._patiently(
                 lambda: self._registry._open("PUT", url, self._repository, {"Content-Length": "0"}, b"").close()

@@ -1,8 +1,8 @@
 """Building images: without a daemon, without running an installer, and to the same last bit on every machine.
 
-An image has three layers of its own, over those of a base image if one is given::
+An image has three or four layers of its own, over those of a base image if one is given::
 
-    /opt/rlops/dependencies    the wheels that the lock names
+    /opt/rlops/dependencies    the wheels that the lock names; in a layer above, those of an extra that is needed
     /opt/rlops/project         this package
     /opt/rlops/compiled        its kernels, compiled for a class of processors, so that the first step comes at once
 
@@ -30,6 +30,7 @@ from rlops.registry import inside, oci
 from rlops.registry.labels import labels
 from rlops.registry.layers import File, layer
 from rlops.registry.oci import Descriptor, Manifest
+from rlops.registry.origins import dynamics_sources
 from rlops.registry.project import project_files
 from rlops.registry.references import Reference, full_id, image_name
 from rlops.registry.sbom import sbom
@@ -54,10 +55,6 @@ _PARTS = f"/{inside.ROOT}"
 _CPU = {"amd64": "x86-64-v3"}
 """Class of processors that kernels are compiled for, by architecture: x86-64 with AVX2, of 2013 and later."""
 _SECOND_NS = 1_000_000_000
-_DYNAMICS = ("rlops/__init__.py", "rlops/errors.py", "rlops/envs/", "rlops/randomization/", "rlops/registry/dynamics/",
-             "rlops/registry/probe.py")  # fmt: skip
-"""What the compiled code and the fingerprint follow from."""
-
 Tell = Callable[[str], None]
 
 
@@ -131,19 +128,20 @@ def build(
     reference = named(id, release)
     with store.writing():
         tell("dependencies")
-        found = fetch(locked(lock_file()), wheels or wheel_folder())
-        dependencies = _dependencies(store, found, fresh)
+        found = {name: fetch(locked(path), wheels or wheel_folder()) for name, path in wheel_lists(id).items()}
+        dependencies = {name: _dependencies(store, name, brought, fresh) for name, brought in found.items()}
         tell("project")
         own = project_files()
-        project = _part(store, "project", with_bytecode(own, f"{_PARTS}/project"))
+        project = _part(store, "project", "project", with_bytecode(own, f"{_PARTS}/project"))
         tell("fingerprint and compiled code (minutes, unless the same dynamics have been built before)")
-        probed = _probed(store, id, [dependencies, project], fresh)
-        compiled = _part(store, "compiled", probed.compiled)
+        probed = _probed(store, id, [*dependencies.values(), project], fresh)
+        compiled = _part(store, "compiled", "compiled", probed.compiled)
         tell("image")
-        parts = {"dependencies": dependencies, "project": project, "compiled": compiled}
+        parts = {**dependencies, "project": project, "compiled": compiled}
         image = _image(store, reference, probed.facts, parts, base)
         store.tag(reference, image)
-        store.add_artifact(image, oci.SBOM, sbom(image.digest, reference, found, own))
+        brought = [wheel for some in found.values() for wheel in some]
+        store.add_artifact(image, oci.SBOM, sbom(image.digest, reference, brought, own))
         store.add_artifact(image, oci.GOLDEN, probed.golden, **{"org.opencontainers.image.title": "golden.npz"})
     return Built(reference, image, parts)
 
@@ -159,6 +157,13 @@ def named(id: str, release: str) -> Reference:
     if release and (reference.release is None or reference.release[0] != int(number)):
         raise InvalidReference(f"A release of {id} must be a full version such as {number}.0.1, got {release!r}.")
     return reference
+
+
+def wheel_lists(id: str) -> dict[str, Path]:
+    """Return the lists of the wheels that an environment needs, each by the layer that they make."""
+    family, number = parse_id(id)
+    extras = ["robotics"] if hasattr(family.kernel(number), "ENGINES") else []
+    return {"dependencies": lock_file(), **{extra: lock_file(extra) for extra in extras}}
 
 
 def find_base(text: str, store: Store) -> Base:
@@ -205,14 +210,14 @@ def _layout(text: str) -> tuple[Path | None, str]:
 # -- layers ------------------------------------------------------------------------------------------------------------
 
 
-def _part(store: Store, name: str, files: Mapping[str, File]) -> Descriptor:
-    """Write the layer of what lies in ``/opt/rlops/<name>``."""
-    placed = {f"{inside.ROOT}/{name}/{path}": file for path, file in files.items()}
+def _part(store: Store, name: str, folder: str, files: Mapping[str, File]) -> Descriptor:
+    """Write the layer ``name``, which lies in ``/opt/rlops/<folder>``."""
+    placed = {f"{inside.ROOT}/{folder}/{path}": file for path, file in files.items()}
     return store.add(layer(placed), oci.LAYER, **{oci.LAYER_OF: name})
 
 
-def _dependencies(store: Store, wheels: list[Wheel], fresh: bool) -> Descriptor:
-    """Write the layer of dependencies, unless the store has that which an earlier build has made of the same wheels."""
+def _dependencies(store: Store, name: str, wheels: list[Wheel], fresh: bool) -> Descriptor:
+    """Write a layer of dependencies, unless the store has that which an earlier build has made of the same wheels."""
     hashes = [wheel.requirement.sha256 for wheel in wheels]
     note = _cache("layers") / f"{_key(python_tag(), *hashes)}.json"
     if note.is_file() and not fresh:
@@ -222,7 +227,7 @@ def _dependencies(store: Store, wheels: list[Wheel], fresh: bool) -> Descriptor:
     files: dict[str, File] = {}
     for wheel in wheels:
         files |= files_of(wheel.path)
-    made = _part(store, "dependencies", with_bytecode(files, f"{_PARTS}/dependencies"))
+    made = _part(store, name, "dependencies", with_bytecode(files, f"{_PARTS}/dependencies"))
     _write(note, made.encoded())
     return made
 
@@ -231,10 +236,8 @@ def _probed(store: Store, id: str, layers: list[Descriptor], fresh: bool) -> _Pr
     """Let the code in ``layers`` say what it is, or remember what the same code said."""
     root = unpack_layers(store, layers)
     cpu = _CPU.get(oci.this_platform().architecture, "generic")
-    project = root / inside.ROOT / "project"
-    sources = sorted(p for p in project.rglob("*.py") if str(p.relative_to(project)).startswith(_DYNAMICS))
-    hashes = [f"{p.relative_to(project)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in sources]
-    kept = _cache("probed") / _key(id, cpu, layers[0].digest, *hashes)
+    hashes = dynamics_sources(root / inside.ROOT / "project")
+    kept = _cache("probed") / _key(id, cpu, *(layer.digest for layer in layers[:-1]), *hashes)
     if fresh or not kept.is_dir():
         with tempfile.TemporaryDirectory(dir=_cache("probed"), prefix=".") as partial:
             folder = Path(partial) / "probed"
@@ -275,7 +278,8 @@ def _image(
     created = _created()
     platform = oci.this_platform()
     cpu = _CPU.get(platform.architecture, "generic")
-    told = labels(facts, reference.version, created, cpu=cpu, python=python_tag(), lock=lock_hash(lock_file()))
+    lock = lock_hash(*wheel_lists(facts["id"]).values())
+    told = labels(facts, reference.version, created, cpu=cpu, python=python_tag(), lock=lock)
     if base:
         told |= {"org.opencontainers.image.base.name": base.name}
         told |= {"org.opencontainers.image.base.digest": base.descriptor.digest}

@@ -14,6 +14,7 @@ from typing import Any
 
 from rlops.errors import InvalidValue, RegistryError
 from rlops.registry.oci import Descriptor
+from rlops.registry.processors import check_processor
 from rlops.registry.store import Store
 from rlops.registry.unpacking import unpack
 from rlops.registry.wheels import python_tag
@@ -34,8 +35,10 @@ def run(root: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> s
     """Run Python with ``arguments`` within an unpacked image and return what it prints.
 
     Raises:
+        RuntimeUnavailable: If the variables ask for code that this processor cannot run.
         RegistryError: If it fails.
     """
+    check_processor(variables.get("NUMBA_CPU_NAME", ""))
     with tempfile.TemporaryDirectory() as home:
         ended = subprocess.run(
             [sys.executable, "-S", *arguments],
@@ -49,6 +52,17 @@ def run(root: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> s
         lines = ended.stderr.strip().splitlines()
         raise RegistryError(f"The code of the image must run, but it ends with: {lines[-1] if lines else 'nothing'}.")
     return ended.stdout
+
+
+def copy_compiled(folder: Path, target: Path) -> None:
+    """Copy compiled code of an image to where it may change.
+
+    Its folders become new: those in a layer are of 1970, and would be tidied away as unused for more than a month.
+    """
+    shutil.copytree(folder, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    for copied in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        copied.chmod(0o700)
+        os.utime(copied)
 
 
 def configuration(store: Store, image: Descriptor) -> dict[str, Any]:
@@ -73,8 +87,6 @@ def asked(store: Store, image: Descriptor, program: str, *arguments: str) -> Any
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "compiled"
         if (root / ROOT / "compiled").is_dir():
-            shutil.copytree(root / ROOT / "compiled", compiled, copy_function=shutil.copyfile)
-            for path in [compiled, *compiled.iterdir()]:
-                path.chmod(0o755)
+            copy_compiled(root / ROOT / "compiled", compiled)
         own = {name: value for name, value in variables.items() if name.startswith("NUMBA_")}
         return json.loads(run(root, ["-c", program, *arguments], {**own, "RLOPS_CACHE_DIR": str(compiled)}))

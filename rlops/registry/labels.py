@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,8 +72,17 @@ def labels(facts: Mapping[str, Any], version: str, created: str, **more: str) ->
         "vendor": "rlops",
     }
     found = {OCI + name: value for name, value in told.items()}
-    found |= {OWN + name: v if isinstance(v, str) else canonical_json(v).decode() for name, v in own.items()}
+    found |= {OWN + name: v if isinstance(v, str) else canonical_json(_finite(v)).decode() for name, v in own.items()}
     return dict(sorted(found.items()))
+
+
+def _finite(value: Any) -> Any:
+    """Return what is declared with infinite bounds as the texts ``inf`` and ``-inf``: JSON has no number for them."""
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
 def about(config: bytes) -> About:

@@ -5,6 +5,7 @@
     oci-layout  index.json  blobs/sha256/…    as the OCI image specification says
     ingest/                                   what is still being written
     unpacked/                                 layers as folders (:mod:`rlops.registry.unpacking`)
+    uploads/                                  where interrupted pushes go on (:mod:`rlops.registry.uploads`)
     locks/
 
 A blob is hashed while it is written, under another name, and gets its own name only once it is whole and what was
@@ -32,6 +33,7 @@ from rlops.errors import CorruptContent, ImmutableVersion, InvalidFile, MissingC
 from rlops.registry import oci
 from rlops.registry.oci import Descriptor, Manifest
 from rlops.registry.references import Reference, is_reference
+from rlops.registry.uploads import Upload
 
 CHUNK = 1 << 20
 """Bytes that are read or written at a time."""
@@ -315,6 +317,10 @@ class Store:
         with self.reading(descriptor) as reader:
             return reader.read()
 
+    def upload(self, target: str) -> Upload:
+        """Return the note of what goes to ``target``: registry, repository and digest."""
+        return Upload(self.root / "uploads", target)
+
     # -- manifests and their names -----------------------------------------------------------------------------------
 
     def add_manifest(self, content: bytes) -> Descriptor:
@@ -482,7 +488,7 @@ class Store:
             for root in self.roots():
                 self._close(root, kept, referrers=True)
             blobs = [p for p in (self.root / "blobs" / "sha256").iterdir() if f"sha256:{p.name}" not in kept]
-            unfinished = list((self.root / "ingest").iterdir()) if (self.root / "ingest").is_dir() else []
+            unfinished = [path for name in ("ingest", "uploads") for path in (self.root / name).glob("*")]
             folders = unneeded(self, kept)
             removed = Removed(
                 len(blobs), len(unfinished), len(folders), sum(map(_size, [*blobs, *unfinished, *folders]))
@@ -509,7 +515,7 @@ class Store:
         _replace(self.root / "index.json", oci.Index(manifests=listed).encoded())
 
 
-_OWN = {"oci-layout", "index.json", "blobs", "ingest", "locks", "unpacked"}
+_OWN = {"oci-layout", "index.json", "blobs", "ingest", "locks", "unpacked", "uploads"}
 
 
 def released_already(name: str, before: str, now: str) -> str:

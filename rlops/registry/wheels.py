@@ -5,8 +5,9 @@ user's, ``$RLOPS_WHEELS`` or ``~/.cache/rlops/wheels``; those that are missing a
 other bytes. A wheel is unpacked by itself, no installer runs: its files go where Python looks for them, its programs to
 ``bin/``, and its modules are compiled to bytecode that says nothing of time or place.
 
-``python -m rlops.registry.wheels --lock`` writes the list of this platform anew from ``requirements.lock``;
-``python -m rlops.registry.wheels`` brings what is missing.
+``python -m rlops.registry.wheels --lock`` writes the lists of this platform anew from ``requirements.lock``: one of the
+base dependencies, and for each of :data:`EXTRAS` one of what it adds. ``python -m rlops.registry.wheels`` brings what
+is missing.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from rlops.registry.layers import File
 
 LOCKS = Path(__file__).parent / "locks"
 BASE = ("numpy", "numba", "gymnasium", "pettingzoo", "pydantic", "typer", "rich", "pyyaml")
+EXTRAS = {"robotics": ("mujoco",)}
+"""Packages beside the base ones by the extra that they belong to; images whose environment needs none are free of them.
+"""
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.]+)\s+--hash=sha256:(?P<hash>[0-9a-f]{64})")
 _DATA_PARTS = {"purelib": "", "platlib": "", "scripts": "bin/", "data": "", "headers": "include/"}
 _MARSHAL = 2
@@ -205,13 +209,16 @@ def _bytecode(source: bytes, path: str) -> bytes:
 
 
 @cache
-def lock_hash(path: Path) -> str:
-    """Return the SHA-256 of a list of wheels."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def lock_hash(*paths: Path) -> str:
+    """Return the SHA-256 of lists of wheels."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
-def write_lock(path: Path, pins: Path, names: Sequence[str]) -> None:
-    """Write the list of the wheels that ``names`` need on this platform, in the versions that ``pins`` names."""
+def write_lock(path: Path, pins: Path, names: Sequence[str], without: Sequence[Requirement] = ()) -> None:
+    """Write the list of the wheels that ``names`` need on this platform, in the versions that ``pins`` names.
+
+    Those that stand in another list, ``without``, are left out.
+    """
     versions = dict(line.split("==") for line in pins.read_text().splitlines() if "==" in line and line[0] != "#")
     known = {name.lower(): f"{name}=={version}" for name, version in versions.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -220,16 +227,15 @@ def write_lock(path: Path, pins: Path, names: Sequence[str]) -> None:
         command += ["--only-binary", ":all:", "--report", str(report), "--constraint", str(pins)]
         subprocess.run([*command, *(known[name] for name in names)], check=True)
         installed = json.loads(report.read_text())["install"]
-    lines = [
-        str(
-            Requirement(
-                one["metadata"]["name"],
-                one["metadata"]["version"],
-                one["download_info"]["archive_info"]["hashes"]["sha256"],
-            )
+    found = [
+        Requirement(
+            one["metadata"]["name"],
+            one["metadata"]["version"],
+            one["download_info"]["archive_info"]["hashes"]["sha256"],
         )
         for one in installed
     ]
+    lines = [str(one) for one in found if one not in without]
     path.parent.mkdir(parents=True, exist_ok=True)
     head = "# Wheels of an image, written by `python -m rlops.registry.wheels --lock`.\n"
     path.write_text(head + "\n".join(sorted(lines, key=str.lower)) + "\n")
@@ -241,8 +247,12 @@ def _main() -> None:
     parser.add_argument("--into", type=Path, default=None, help="folder of the wheels")
     given = parser.parse_args()
     if given.lock:
-        write_lock(lock_file(), Path("requirements.lock"), BASE)
-    wheels = fetch(locked(lock_file()), given.into or wheel_folder())
+        pins = Path("requirements.lock")
+        write_lock(lock_file(), pins, BASE)
+        for extra, names in EXTRAS.items():
+            write_lock(lock_file(extra), pins, names, locked(lock_file()))
+    wanted = [one for extra in ("", *EXTRAS) for one in locked(lock_file(extra))]
+    wheels = fetch(wanted, given.into or wheel_folder())
     print(f"{len(wheels)} wheels in {wheels[0].path.parent}")
 
 

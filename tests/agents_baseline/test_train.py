@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rlops
 from rlops.agents_baseline import agents
 from rlops.agents_baseline.agents import load_agent
 from rlops.agents_baseline.evaluate import evaluate
-from rlops.agents_baseline.train import OWN_SETTINGS, World, hyperparameters, read_hyperparameters, train
+from rlops.agents_baseline.train import OWN_SETTINGS, hyperparameters, read_hyperparameters, train
+from rlops.agents_baseline.worlds import World
 from rlops.envs.contract import bounds
 from rlops.envs.cooling.load import Load
 from rlops.envs.faces import VectorEnv
@@ -94,10 +96,13 @@ def test_the_randomization_of_a_training_is_saved_with_the_agent_and_its_schedul
 
 def test_demonstrations_are_given_in_the_randomized_world():
     level = levels(ID)["full"]
-    rows = World(ID, {}, None, level).rows(8)
+    rows = World(ID, {}, None, level).rows(8, AutoresetMode.SAME_STEP)
     rows.reset(seed=0)
     assert np.ptp(rows.params["speed_kmh"]) > 0
-    assert World(ID, {}, {"speed_kmh": 20}, None).rows(2).params["speed_kmh"].tolist() == [20, 20]
+    assert World(ID, {}, {"speed_kmh": 20}, None).rows(2, AutoresetMode.SAME_STEP).params["speed_kmh"].tolist() == [
+        20,
+        20,
+    ]
 
 
 def test_the_same_call_gives_the_same_weights(tmp_path):

@@ -63,6 +63,17 @@ def test_a_changed_helper_in_another_module_changes_the_cache_folder(tmp_path, m
         before = after
 
 
+def test_a_patch_of_python_finds_what_another_compiled_and_a_minor_release_does_not(monkeypatch):
+    from rlops.envs import compiling
+
+    stamp = compiling.source_stamp.__wrapped__
+    before = stamp("rlops.envs.dispatch.kernel_v0")
+    monkeypatch.setattr(sys, "version", "3.11.99 (another build)")
+    assert stamp("rlops.envs.dispatch.kernel_v0") == before
+    monkeypatch.setattr(sys.implementation, "cache_tag", "cpython-399")
+    assert stamp("rlops.envs.dispatch.kernel_v0") != before
+
+
 def test_without_a_writable_folder_everything_works_with_one_warning(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

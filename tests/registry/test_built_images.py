@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import rlops.registry
 from rlops.cli.__main__ import main
-from rlops.errors import IdentityMismatch, UntrustedImage
-from rlops.registry import signing
-from rlops.registry.references import Reference
+from rlops.errors import IdentityMismatch, RuntimeUnavailable, UntrustedImage
+from rlops.registry import processors, signing
+from rlops.registry.distribution import Registry
+from rlops.registry.oci import LAYER_OF
+from rlops.registry.references import Reference, image_name
+from rlops.registry.runtimes import RUNTIMES
 from rlops.registry.runtimes.verifying import check_signature
-from tests.registry.conftest import COOLING
+from rlops.registry.store import Store
+from rlops.registry.transfers import pull, push
+from tests.registry.conftest import COOLING, RELEASES, runtime_or_skip
+from tests.registry.remote.comparing import play_both
 
 IMAGE = "datacenter-cooling:0.0.1"
 ROWS, STEPS = 40, 60
@@ -77,3 +85,52 @@ def test_verify_wants_the_signature_of_a_trusted_key(here, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["verify", IMAGE, "--runtime", "process", "--key", str(other)])
     assert ended.value.code == 1
+
+
+@pytest.fixture(scope="module")
+def pulled(released, real_registry, tmp_path_factory):
+    """Return a store that was empty, and got the releases from a registry of another make."""
+    store = Store(tmp_path_factory.mktemp("pulled") / "store")
+    with Registry(real_registry) as registry:
+        for image in released.images():
+            assert push(released, registry, image.reference, image.reference)
+            assert pull(store, registry, image.reference) == image.descriptor
+    return store
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("id", RELEASES)
+def test_a_released_image_does_in_every_runtime_what_is_done_here(pulled, monkeypatch, id, runtime):
+    runtime_or_skip(runtime)
+    monkeypatch.setenv("RLOPS_REGISTRY", str(pulled.root))
+    ref = f"{image_name(id)}:{RELEASES[id]}"
+    ours = gym.make_vec(id, num_envs=8)
+    with rlops.registry.make(ref, 8, runtime=runtime, verify=True) as theirs:
+        assert theirs.identity.digest == pulled.resolve(Reference.parse(ref)).digest
+        play_both(ours, theirs, 25)
+
+
+def test_only_images_that_need_an_engine_hold_one(released):
+    layers = {}
+    for image in released.images():
+        told = released.manifest(image.descriptor).layers
+        layers[image.reference.name] = {(one.annotations or {}).get(LAYER_OF): one.digest for one in told}
+    assert [name for name, held in layers.items() if "robotics" in held] == ["cart-balance"]
+    assert len({held["dependencies"] for held in layers.values()}) == 1, "the rest is shared"
+
+
+def test_infinite_bounds_are_said_in_labels(released):
+    (image,) = (one for one in released.images() if one.reference.name == "dispatch")
+    labels = json.loads(released.read(released.manifest(image.descriptor).config))["config"]["Labels"]
+    figures = json.loads(labels["dev.rlops.env.spaces"])["variants"]["allow_decline"]["key figures"]
+    assert any(bound == "inf" for figure in figures for bound in figure)
+
+
+def test_a_processor_without_its_instructions_does_not_run_an_image(here, tmp_path, monkeypatch):
+    older = tmp_path / "cpuinfo"
+    older.write_text("processor\t: 0\nflags\t\t: fpu sse sse2 pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm avx\n")
+    monkeypatch.setattr(processors, "CPUINFO", older)
+    with pytest.raises(RuntimeUnavailable, match="class x86-64-v3, but this one has no abm, avx2, bmi1"):
+        rlops.registry.make(IMAGE, 1, runtime="process")
+    processors.check_processor("x86-64-v2")
+    processors.check_processor("generic")

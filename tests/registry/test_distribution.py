@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from rlops.errors import AccessDenied, CorruptContent, ImmutableVersion, MissingContent, RegistryError
 from rlops.registry import oci
 from rlops.registry.credentials import Credentials, docker_credentials
-from rlops.registry.distribution import Registry
+from rlops.registry.distribution import Registry, _Upload
 from rlops.registry.references import Reference
 from rlops.registry.server import RegistryServer
 from rlops.registry.store import Store
@@ -523,6 +522,51 @@ def test_a_pull_that_is_killed_leaves_a_whole_store_and_the_next_completes(far, 
     assert all(near.sound(part) for part in near.closure(near.resolve(NAME)))
 
 
+def test_a_pull_that_is_killed_is_gone_on_with_by_the_next_process(far, near, client):
+    content = os.urandom(1_000_000)
+    layer = far.store.manifest(small_image(far.store, "team/big:1.0.0", content)).layers[0]
+    command = [sys.executable, "-c", KILLED, "pull", near.root, far.address, "team/big:1.0.0", "6"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    (begun,) = [p.stat().st_size for p in (near.root / "ingest").iterdir() if p.name in layer.digest]
+    assert 0 < begun < layer.size
+    far.seen.clear()
+    pull(near, client, Reference.parse("team/big:1.0.0"))
+    assert [h.get("Range") for h in far.requests("GET", layer.digest)] == [f"bytes={begun}-"]
+    assert near.sound(layer)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_push_that_is_killed_is_gone_on_with_by_the_next_process(far, near, client, lost):
+    mine = small_image(near, "team/new:1.0.0", os.urandom(100_000))
+    layer = near.manifest(mine).layers[0]
+    code = "import rlops.registry.distribution as d; d.UPLOAD_CHUNK = 30_000\n" + KILLED
+    command = [sys.executable, "-c", code, "push", near.root, far.address, "team/new:1.0.0", "5"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    sent = max(upload.offset for upload in far.uploads.values())
+    assert 30_000 <= sent < layer.size
+    if lost:  # a registry forgets uploads that nobody goes on with
+        while far.uploads:
+            far.uploads.popitem()[1].discard()
+    far.seen.clear()
+    push(near, client, Reference.parse("team/new:1.0.0"), Reference.parse("team/new:1.0.0"))
+    begins = [int(h["Content-Range"].split("-")[0]) for h in far.requests("PATCH") if int(h["Content-Length"]) > 10_000]
+    assert min(begins) == (0 if lost else sent)
+    assert far.store.resolve(Reference.parse("team/new:1.0.0")) == mine
+    assert not list((near.root / "uploads").iterdir())
+
+
+def test_two_processes_that_push_the_same_do_not_share_an_upload(near):
+    with near.upload("there") as one:
+        one.goes_on_at("first")
+        with near.upload("there") as other:
+            assert not other.place
+            other.goes_on_at("second")
+    with near.upload("there") as later:
+        assert later.place == "first"
+
+
 @pytest.mark.parametrize("left", [1, 2])
 def test_a_push_that_is_killed_leaves_a_whole_registry_and_the_next_completes(far, near, client, left):
     mine = small_image(near, "team/new:1.0.0", os.urandom(100_000))
@@ -535,43 +579,18 @@ def test_a_push_that_is_killed_leaves_a_whole_registry_and_the_next_completes(fa
     assert far.store.resolve(Reference.parse("team/new:1.0.0")) == mine
 
 
-@pytest.fixture(scope="module")
-def real_registry(tmp_path_factory):
-    """Return the address of a CNCF registry that has just been started."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        told = "docker-registry is not installed: apt-get install docker-registry"
-        if os.environ.get("RLOPS_REQUIRE_DOCKER") == "1":
-            pytest.fail(told)
-        pytest.skip(told)
-    folder = tmp_path_factory.mktemp("cncf")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage:\n  filesystem: {{rootdirectory: {folder / 'data'}}}\n  delete: {{enabled: true}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
-        try:
-            _wait_for(port, process, folder / "log")
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(port, process, log):
-    for _ in range(200):
-        assert process.poll() is None, log.read_text()
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail(f"docker-registry does not answer: {log.read_text()}")
+def test_a_cncf_registry_is_gone_on_with_where_a_killed_push_was(real_registry, tmp_path, monkeypatch):
+    store, sent = Store(tmp_path / "a"), []
+    small_image(store, "team/killed:1.0.0", os.urandom(100_000))
+    code = "import rlops.registry.distribution as d; d.UPLOAD_CHUNK = 30_000\n" + KILLED
+    command = [sys.executable, "-c", code, "push", store.root, real_registry, "team/killed:1.0.0", "5"]
+    assert subprocess.run(command, capture_output=True, text=True).returncode == -signal.SIGKILL
+    patch = _Upload.send
+    monkeypatch.setattr(_Upload, "send", lambda upload, chunk: (sent.append(upload.sent), patch(upload, chunk)))
+    with Registry(real_registry) as client:
+        push(store, client, Reference.parse("team/killed:1.0.0"), Reference.parse("team/killed:1.0.0"))
+        assert pull(Store(tmp_path / "b"), client, Reference.parse("team/killed:1.0.0"))
+    assert max(sent) >= 30_000
 
 
 def test_a_cncf_registry_gives_back_what_it_got(real_registry, tmp_path, monkeypatch):

@@ -113,6 +113,20 @@ print(json.dumps([before, sorted(str(p) for p in folder.rglob("*"))]))
     assert before == after
 
 
+def test_compiled_code_of_a_layer_is_not_tidied_away_as_old(tmp_path):
+    from rlops.envs.compiling import cache_folder
+
+    for name in ("a" * 16, "b" * 16):
+        (tmp_path / "layer" / name).mkdir(parents=True)
+        (tmp_path / "layer" / name / "code").write_text("machine code")
+        os.utime(tmp_path / "layer" / name, (0, 0))  # as container engines unpack it
+    inside.copy_compiled(tmp_path / "layer", tmp_path / "own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLOPS_CACHE_DIR", str(tmp_path / "own"))
+        cache_folder.__wrapped__("c" * 16)
+    assert sorted(path.parent.name[0] for path in (tmp_path / "own").glob("*/code")) == ["a", "b"]
+
+
 def test_the_same_build_again_is_the_same_image(store, image):
     again = images.build(store, "DatacenterCooling-v0", release="0.0.1", wheels=wheels())
     assert again.descriptor.digest == image.digest

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from rlops.envs import parse_id
 from rlops.errors import ConnectionLost, InvalidAction, InvalidValue, ProtocolError, RemoteError
 from rlops.registry.remote.carriers import Address, Channel, SharedMemory, connected, parse_address
 from rlops.registry.remote.frames import Layout, Op
@@ -227,6 +228,16 @@ class RemoteVectorEnv(gym.vector.VectorEnv[Any, Any, np.ndarray]):
         """Return which actions are legal now, ``(n, m)`` bool; the name that sb3-contrib looks for."""
         masks: np.ndarray = self.call_remote("action_masks")
         return masks
+
+    @property
+    def kernel(self) -> Any:
+        """What the environment of that id declares as it is installed here.
+
+        Raises:
+            UnknownName: If it is not.
+        """
+        family, number = parse_id(self.identity.id)
+        return family.kernel(number)
 
     # -- rows ----------------------------------------------------------------------------------------------
 

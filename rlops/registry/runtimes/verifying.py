@@ -17,9 +17,14 @@ from rlops.registry.runtimes import Image, chosen, connect
 def image_of(ref: str, runtime: str) -> Image:
     """Return the image of a name in the store on this machine, unpacked if ``runtime`` is a process.
 
-    Every byte is verified against its digest on the way.
+    Every byte that is used is verified against its digest on the way.
+
+    Raises:
+        MissingContent, CorruptContent: If the image is not there, or damaged.
+        RuntimeUnavailable: If it is for another Python, or for other processors.
     """
     from rlops.registry.labels import about
+    from rlops.registry.processors import check_processor
     from rlops.registry.references import Reference
     from rlops.registry.runtimes.docker import write_archive
     from rlops.registry.store import Store
@@ -38,7 +43,8 @@ def image_of(ref: str, runtime: str) -> Image:
             f"A process runs an image with this Python, {python_tag()}, but {ref} is for {python or 'none'}. "
             "Use docker or podman."
         )
-    lines = json.loads(config)["config"].get("Env") or []
+    variables = dict(line.split("=", 1) for line in json.loads(config)["config"].get("Env") or [])
+    check_processor(variables.get("NUMBA_CPU_NAME", ""))
     layers = [store.blob_path(layer.digest) for layer in manifest.layers]
 
     def archive(file: Any) -> None:
@@ -50,7 +56,7 @@ def image_of(ref: str, runtime: str) -> Image:
     return Image(
         Identity(told.id, descriptor.digest, told.fingerprint.as_json()),
         root=unpack(store, descriptor) if runtime == "process" else None,
-        variables=dict(line.split("=", 1) for line in lines),
+        variables=variables,
         config_digest=manifest.config.digest,
         archive=archive,
     )

@@ -61,9 +61,9 @@ def gone(fact, seconds=30):
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_process_gives_the_results_of_this_process(image, wrapper):
     for mode in MODES if wrapper == "none" else MODES[:1]:
-        ours = gym.make_vec(DISPATCH, num_envs=40, autoreset_mode=mode)
-        with connect(image, 40, runtime=working(wrapper), autoreset_mode=mode, shared_memory=True) as remote:
-            assert play_both(ours, remote, 110) > 0
+        ours = gym.make_vec(DISPATCH, num_envs=100, autoreset_mode=mode)
+        with connect(image, 100, runtime=working(wrapper), autoreset_mode=mode, shared_memory=True) as remote:
+            assert play_both(ours, remote, 100) >= 100, "10,000 steps, and every row came to an end"
             assert remote.identity.digest == image.identity.digest
 
 
@@ -220,15 +220,21 @@ def containers(name):
 def test_a_container_gives_the_results_of_this_process(engine):
     name, image = engine
     for mode in MODES:
-        ours = gym.make_vec(DISPATCH, num_envs=40, autoreset_mode=mode)
+        ours = gym.make_vec(DISPATCH, num_envs=100, autoreset_mode=mode)
         shared = mode != "NextStep"
         with connect(
-            image, 40, runtime=name, require=["isolation"], autoreset_mode=mode, shared_memory=shared
+            image, 100, runtime=name, require=["isolation"], autoreset_mode=mode, shared_memory=shared
         ) as remote:
-            assert play_both(ours, remote, 110) > 0
+            assert play_both(ours, remote, 100) >= 100, "10,000 steps, and every row came to an end"
             assert remote.identity.digest == image.identity.digest
             assert remote.isolation.network == "none"
     assert gone(lambda: containers(name))
+
+
+def test_a_single_row_in_a_container_goes_on_for_many_episodes_as_here(engine):
+    name, image = engine
+    with connect(image, 1, runtime=name, autoreset_mode="SameStep") as remote:
+        assert play_both(gym.make_vec(DISPATCH, num_envs=1, autoreset_mode="SameStep"), remote, 2_000) >= 20
 
 
 def test_a_container_is_isolated_as_it_says(engine):
