@@ -131,6 +131,9 @@ def test_the_stratified_bootstrap_draws_seeds_within_each_environment():
     nested = levels[..., None] + np.random.default_rng(0).normal(0, 5, (3, 2, 20))
     wider = s.stratified_bootstrap(nested, lambda drawn: float(drawn[:, 0].mean()), resamples=400)
     assert wider.high - wider.low > 0.9 * (found.high - found.low)
+    alike = np.tile(np.arange(10.0), (3, 2, 1))  # seeds that do not differ, episodes that do
+    inner = s.stratified_bootstrap(alike, np.mean, resamples=200)
+    assert inner.low < inner.value == 4.5 < inner.high
     with pytest.raises(InvalidValue, match="Train more seeds"):
         s.stratified_bootstrap(levels[:1], np.mean)
 
