@@ -217,7 +217,10 @@ def _key(chunk: Design, policy: str) -> str:
     """Return a name for the episodes of a chunk: a hash of all that they are designed from."""
     world = chunk.world
     drawn = world.randomization.hash if world.randomization else ""
-    told = [chunk.part, policy, world.id, sorted(map(str, world.options.items())), sorted(world.params.items()), drawn]
+    options = sorted(
+        (name, value) for name, value in world.options.items() if isinstance(value, (str, bool, int, float))
+    )
+    told = [chunk.part, policy, world.id, options, sorted(world.params.items()), drawn]  # data stands in the identity
     content = hashlib.sha256(json.dumps([*told, list(chunk.labels)]).encode())
     content.update(np.asarray(chunk.seeds, "<i8").tobytes())
     for name, values in sorted(chunk.overrides.items()):

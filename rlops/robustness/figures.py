@@ -208,7 +208,7 @@ class Figures:
         }
 
     def _side(self, name: str, values: np.ndarray, worst: np.ndarray) -> dict[str, Any]:
-        """Return where a parameter lay in the worst episodes, and by how many ranks their median is moved (-0.5 … 0.5)."""
+        """Return where a parameter lay in the worst episodes, and how far their median rank is moved (-0.5 … 0.5)."""
         ranks = (np.argsort(np.argsort(values, kind="stable"), kind="stable") + 0.5) / len(values)
         return {
             "name": name,

@@ -193,7 +193,8 @@ def _columns(setting: Setting) -> dict[str, World]:
     world = setting.world
     if not hasattr(setting.kernel, "ENGINES"):
         specs = levels(setting.id)
-        return {level: replace(world, randomization=specs[level]) for level in LEVELS if specs[level].params} or {}
+        drawn = {level: replace(world, randomization=specs[level]) for level in LEVELS if specs[level].params}
+        return {"nominal": world, **drawn}
     from rlops.envs.robotics.profiles import PROFILES
 
     family, _ = parse_id(setting.id)
