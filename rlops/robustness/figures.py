@@ -105,7 +105,7 @@ class Figures:
             "unit": parameter.unit,
             "bounds": [parameter.low, parameter.high],
             "nominal": self.setting.nominal[name],
-            "trained": self.setting.trained_range(name),
+            "trained": self._trained(name),
             "choices": list(parameter.choices),
             "policies": {},
         }
@@ -120,6 +120,10 @@ class Figures:
                 "sensitivity": self._sensitivity(episodes, policy),
             }
         return curve
+
+    def _trained(self, name: str) -> list[float] | None:
+        ends = self.setting.trained_range(name)
+        return None if ends is None else list(ends)
 
     def _sensitivity(self, episodes: np.ndarray, policy: str) -> list[float]:
         """Return what a parameter costs, a mean over its bounds: in success, and in standard deviations of return."""
@@ -146,7 +150,7 @@ class Figures:
                 "name": name,
                 "unit": self.setting.parameters[name].unit,
                 "nominal": self.setting.nominal[name],
-                "trained": self.setting.trained_range(name),
+                "trained": self._trained(name),
                 "values": self.setting.values(name, self.setting.spec.heatmap.points).tolist(),
             }
             for name in pair
