@@ -107,7 +107,7 @@ def show(console: Console, report: dict[str, Any], out: Path) -> None:
         f"{report['policies']['a']['name']} on {header['id']}: {header['episodes']} episodes", highlight=False
     )
     if report["gates"]:
-        table = Table("gate", "answer", "found", "episodes", "why undecided")
+        table = Table("gate", "answer", r"found \[one-sided bounds]", "episodes", "why undecided")
         for gate in report["gates"]:
             undecided = gate["reason"] if gate["answer"] == "cannot decide" else ""
             answer = Text(gate["answer"], style=_COLOURS[gate["answer"]])

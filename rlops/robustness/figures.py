@@ -113,7 +113,7 @@ class Figures:
             episodes = of_part(self.table, "curves", policy, name)
             at = episodes[f"param_{name}"]
             points = [{"at": value, **self.summary(episodes[at == value])} for value in np.unique(at).tolist()]
-            floor = self.rate(of_part(self.table, "nominal", policy)).value
+            floor = float(np.mean(self.paired(episodes, policy, "success")[1]))  # of the same seeds
             curve["policies"][policy] = {
                 "points": points,
                 "margin": margin(points, curve["nominal"], floor, floor * self.setting.spec.curves.floor),

@@ -43,7 +43,8 @@ def verdict(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _evidence(gate: Gate, figures: Figures, policy: str) -> dict[str, Any]:
-    """Return a gate's figure with its interval and its two p-values."""
+    """Return a gate's figure, its two p-values, and its one-sided bounds in both directions as an interval."""
+    between = 2 * figures.setting.spec.gates.confidence - 1
     episodes = _episodes(gate, figures, policy)
     told_gate = {
         "name": gate.title, "figure": gate.figure, "statistic": gate.kind, "where": gate.where,
@@ -55,11 +56,11 @@ def _evidence(gate: Gate, figures: Figures, policy: str) -> dict[str, Any]:
         decision = s.rate_gate(count, len(episodes), gate.at_least)
         needed = s.episodes_needed(1 - gate.at_least, len(episodes) - count, figures.setting.spec.gates.confidence)
         reason = f"with {len(episodes) - count} failures {needed} episodes would show it"
-        estimate = s.rate_estimated(count, len(episodes))
+        estimate = s.rate_estimated(count, len(episodes), between)
     else:
         value, draws = _draws(gate, figures, episodes, policy)
         decision = s.threshold_gate(draws, at_least=gate.at_least, at_most=gate.at_most)
-        estimate, reason = s.Estimate(value, *s.between(draws)), "the interval holds the threshold"
+        estimate, reason = s.Estimate(value, *s.between(draws, between)), "the interval holds the threshold"
         if gate.kind == "cvar5" and len(episodes) < s.CVAR_LEAST:
             decision, estimate = s.Decision("cannot decide", 1.0, 1.0), s.Estimate(value)
             reason = f"the mean of the worst needs {s.CVAR_LEAST} episodes for an interval, got {len(episodes)}"

@@ -119,6 +119,10 @@ def test_the_figures_are_those_of_the_table(written):
     assert [float(last[f"param_{name}"][0]) for name in names] == [
         axis["values"][1] for axis in report["heatmap"]["axes"]
     ]
+    curve = report["curves"][0]["policies"]["a"]
+    usual = float(np.mean(nominal["completion_rate"][:12] >= 0.97))  # the curves play twelve seeds
+    points = [{"at": p["at"], "success": p["success"]} for p in curve["points"]]
+    assert curve["margin"] == margin(points, 30.0, usual, 0.9 * usual)
     assert report["transfer"]["columns"] == ["nominal", "mild", "full", "ood"]
     assert report["transfer"]["cells"]["a"][0]["lost_return"]["value"] == 0.0
 

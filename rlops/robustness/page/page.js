@@ -6,7 +6,7 @@ const WHO = Object.keys(R.policies);
 
 // -- words ------------------------------------------------------------------------------------------------------------
 
-const percent = (x) => (x === null ? "–" : `${(100 * x).toFixed(1)} %`);
+const percent = (x) => (x === null ? "–" : `${(100 * x).toFixed(1)} %`.replace("-", "−"));
 function number(x) {
   if (x === null || x === undefined) return "–";
   const digits = Math.abs(x) >= 1000 || Number.isInteger(x) ? 0 : Math.abs(x) >= 100 ? 1 : Math.abs(x) >= 1 ? 2 : 4;
@@ -241,7 +241,7 @@ function gates() {
   });
   const how = R.spec.gates.primary ? `One gate is primary: ${R.spec.gates.primary}.` : "Corrected for the number of gates (Holm).";
   return section("Gates", `What must hold, shown with ${percent(R.spec.gates.confidence)} confidence. ${how}`,
-    R.gates.length ? h("div", { class: "card" }, table(["answer", "demand", "found", "episodes", "why undecided"], rows)) : h("p", {}, "The specification sets none."));
+    R.gates.length ? h("div", { class: "card" }, table(["answer", "demand", "found [one-sided bounds]", "episodes", "why undecided"], rows)) : h("p", {}, "The specification sets none."));
 }
 const tile = (title, value, small) => h("div", { class: "card tile" }, h("small", {}, title), h("b", {}, value), h("small", {}, small));
 function floor() {
@@ -303,7 +303,7 @@ function baseline() {
 
 const parts = [...head(), gates(), baseline(), floor(), inDistribution(),
   section("One parameter at a time", "Each over its hard bounds, all others nominal. Shaded: what the policy was trained for; dashed: nominal. The margin is how far the parameter may go from nominal before success falls below "
-    + `${percent(R.spec.curves.floor)} of the floor. Band: 95 % interval of success, or 90 % of returns.`, legend(), ...curves()),
+    + `${percent(R.spec.curves.floor)} of the floor of the same seeds. Band: 95 % interval of success, or 90 % of returns.`, legend(), ...curves()),
   R.heatmap ? section("The two most sensitive, together", "Success in percent over both parameters' hard bounds. Frame: what the policy was trained for; cross: nominal.",
     h("div", { class: WHO.length > 1 ? "grid" : "heat", style: WHO.length > 1 ? "grid-template-columns:repeat(auto-fit,minmax(430px,1fr))" : "" }, WHO.map(heatmap),
       h("div", {}, h("h3", {}, "Most sensitive first"), h("ol", { style: "margin:4px 0;padding-left:20px" }, R.most_sensitive.map((n) => h("li", {}, plain(n))))))) : null,
