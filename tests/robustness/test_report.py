@@ -229,6 +229,8 @@ def test_the_catalogue_names_the_worst_and_the_first_bad_step(written):
     failed = [one for one in report["failures"] if not one["success"]]
     own = table[(table["policy"] == "a") & (table["completion_rate"] < 0.97)]
     assert len(failed) == 3
+    assert len({(one["seed"], one["return"]) for one in failed}) == 3
+    assert {one["class"] for one in failed} <= {"below the mark", "time over"}  # no day of this task ends early
     assert failed[0]["return"] == own["return"].min()
     for one in report["failures"]:
         row = table[one["episode"]]
