@@ -55,7 +55,7 @@ def _evidence(gate: Gate, figures: Figures, policy: str) -> dict[str, Any]:
         count = int(figures.succeeded(episodes).sum())
         decision = s.rate_gate(count, len(episodes), gate.at_least)
         needed = s.episodes_needed(1 - gate.at_least, len(episodes) - count, figures.setting.spec.gates.confidence)
-        reason = f"with {len(episodes) - count} failures {needed} episodes would show it"
+        reason = f"by itself {needed} episodes with {len(episodes) - count} failures would show it"
         estimate = s.rate_estimated(count, len(episodes), between)
     else:
         value, draws = _draws(gate, figures, episodes, policy)

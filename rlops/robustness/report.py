@@ -33,8 +33,9 @@ from rlops.robustness.spec import Spec, trained_for
 
 FORMAT = "rlops/robustness-report@1"
 REPORT, PAGE, JUNIT, EPISODES, WORK = "report.json", "report.html", "report.junit.xml", "episodes.parquet", "work"
-GAP_EPISODES = 8
-"""Episodes whose states the engines of a robot are compared in."""
+GAP_EPISODES, GAP_EVERY = 4, 20
+"""Episodes in whose states the engines of a robot are compared, and every which of them: each state takes a world of
+PyBullet, which is tens of megabytes."""
 _PACKAGES = ("numpy", "numba", "gymnasium", "mujoco", "pybullet", "torch", "stable-baselines3")
 
 Tell = Callable[[str, int, int], None]
@@ -249,8 +250,8 @@ def _gap(setting: Setting, agent: Agent) -> dict[str, Any] | None:
     from rlops.agents_baseline.engine_gap import engine_gap
 
     found = engine_gap(
-        setting.id, agent, (engines[0], engines[1]), episodes=GAP_EPISODES, seed=setting.spec.seed,
-        params=setting.world.params,
+        setting.id, agent, (engines[0], engines[1]), episodes=GAP_EPISODES, every=GAP_EVERY,
+        seed=setting.spec.seed, params=setting.world.params,
     )  # fmt: skip
     return {
         "engines": list(found.engines), "states": found.states, "share": found.share,
