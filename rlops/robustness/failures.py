@@ -14,8 +14,6 @@ from rlops.robustness.parts import Setting, transfer
 
 REFERENCES = 16
 """Nominal episodes whose steps say what is usual."""
-UNUSUAL = 0.01
-"""A step is bad if its reward term is lower than in all but this share of the steps of usual episodes."""
 
 
 def catalogue(figures: Figures, agent: Agent, policy: str = "a") -> list[dict[str, Any]]:
@@ -26,8 +24,8 @@ def catalogue(figures: Figures, agent: Agent, policy: str = "a") -> list[dict[st
 
     Returns:
         For each: its number in the table, where it belongs, its seed, what it was, and ``first_bad_step``: the first
-        step in which the reward term that fell most behind the floor was lower than it nearly ever is there; None if it
-        never was, and the episode was lost little by little.
+        step by which the reward term that fell most behind the floor had added up to less than in any usual episode by
+        then; None if it never had.
     """
     chosen = _chosen(figures, policy)
     if not chosen:
@@ -37,12 +35,13 @@ def catalogue(figures: Figures, agent: Agent, policy: str = "a") -> list[dict[st
     traces = _traces(figures, agent, policy, chosen)
     reference = _steps(_design(figures.setting, nominal[usual]), agent)
     terms = figures.setting.kernel.REWARD_TERMS
-    bounds = np.quantile(np.concatenate(reference), UNUSUAL, axis=0)
+    lowest = _lowest(reference, max(map(len, traces)))
     entries = []
     for number, trace in zip(chosen, traces, strict=True):
         episode, success = figures.table[number], bool(figures.succeeded(figures.table[[number]])[0])
         behind = _behind(episode, nominal, terms)
-        below = np.flatnonzero(trace[:, behind] < bounds[behind] - 1e-12)
+        sums, least = np.cumsum(trace[:, behind]), lowest[: len(trace), behind]
+        below = np.flatnonzero(sums < least - 1e-9 * (1.0 + np.abs(least)))
         entries.append(
             {
                 "episode": number,
@@ -89,6 +88,13 @@ def _usual(nominal: np.ndarray, figures: Figures) -> np.ndarray:
     if len(good) < REFERENCES:
         good = np.argsort(-nominal["return"], kind="stable")
     return np.asarray(good[:REFERENCES])
+
+
+def _lowest(reference: list[np.ndarray], steps: int) -> np.ndarray:
+    """Return what each term had added up to at least by each step, ``(steps, terms)``; ended episodes stay."""
+    sums = [np.cumsum(one, axis=0) for one in reference]
+    ways = [one[np.minimum(np.arange(steps), len(one) - 1)] for one in sums]
+    return np.asarray(np.min(ways, axis=0))
 
 
 def _behind(episode: Any, nominal: np.ndarray, terms: tuple[str, ...]) -> int:

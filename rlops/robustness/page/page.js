@@ -270,10 +270,10 @@ function comparison() {
 }
 function failures() {
   const rows = R.failures.map((f) => row(h("b", {}, String(f.episode)), `${plain(f.part)}${f.label ? `: ${f.label}` : ""}`, h("span", {}, f.class, h("br"), h("span", { class: "soft" }, `behind in ${plain(f.term)}`)),
-    f.first_bad_step === null ? "little by little" : `${f.first_bad_step} of ${f.steps}`, number(f.return),
+    f.first_bad_step === null ? "never" : `${f.first_bad_step} of ${f.steps}`, number(f.return),
     h("span", {}, Object.entries(f.changed).slice(0, 4).map(([k, v]) => `${k} ${number(v)}`).join(", ") + (Object.keys(f.changed).length > 4 ? ` and ${Object.keys(f.changed).length - 4} more` : ""), h("br"),
       h("code", {}, `rlops replay report.json --episode ${f.episode} --out ${f.episode}.mp4`))));
-  return section("Failure catalogue", "The worst failures of every place, then the successes nearest to failing. The first bad step is the first in which the reward term that fell behind was lower than in 99 % of usual steps.",
+  return section("Failure catalogue", "The worst failures of every place, then the successes nearest to failing. The first bad step is the first by which the reward term that fell behind had added up to less than in any of 16 usual episodes by then.",
     rows.length ? h("div", { class: "card" }, table(["episode", "where", "what", "first bad step", "return", "not nominal, and how to see it"], rows)) : h("p", {}, "No episode failed."));
 }
 function transfer() {
