@@ -8,6 +8,7 @@ Each message says what must hold, what was got and what to do::
     │   ├── InvalidAction          an action outside the action space; names row, value and step
     │   ├── InvalidFile            a file that cannot be used; names file, row and column
     │   └── InvalidReference       a text that names no image, or one that may mean another tomorrow
+    ├── NotReproduced              an episode that came out otherwise than its report says
     ├── EpisodeEnded               a step after the end of an episode, or before the first reset
     ├── MissingExtra(ImportError)  an optional dependency that is not installed
     ├── EngineLost(RuntimeError)   a process of a physics engine that has ended
@@ -75,6 +76,12 @@ class InvalidFile(InvalidValue):
 
 class InvalidReference(InvalidValue):
     """A text that does not name an image as strictly as is needed."""
+
+
+class NotReproduced(RlopsError):
+    """An episode of a report was played again and came out otherwise."""
+
+    exit_code = 1
 
 
 class EpisodeEnded(RlopsError, RuntimeError):

@@ -12,6 +12,7 @@ import yaml
 import rlops
 from rlops.envs.tables import readmes, refreshed
 from rlops.randomization import randomize
+from rlops.robustness.spec import checked as robustness_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +41,10 @@ def test_the_specifications_of_the_pages_fit_their_environments():
     for text in PAGES.values():
         for block in re.findall(r"```yaml\n(env:.*?)```", text, re.DOTALL):
             spec = yaml.safe_load(block)
-            randomize(gym.make(spec["env"]), spec)
+            if "curves" in spec:
+                robustness_spec(spec, spec["env"], "a page")
+            else:
+                randomize(gym.make(spec["env"]), spec)
 
 
 def test_the_verbs_and_options_of_the_pages_exist():

@@ -180,14 +180,14 @@ def evaluate(
     if not seeds or len(set(seeds)) != len(seeds):
         raise InvalidValue(f"seeds must be at least one and differ from each other, got {seeds[:10]}.")
     spec = None if randomization is None else spec_of(id, randomization)
-    world = World(id, options, params, spec, image, runtime)
+    world = World(id, options, params or {}, spec, image, runtime)
     nominal = replace(world, randomization=None)
     rows = min(len(seeds), max_rows, COMFORTABLE_ROWS.get(options.get("engine") or "", max_rows))
     with one_torch_thread(), closing(world.rows(rows, AutoresetMode.DISABLED)) as envs:
         met = identity_of(envs, id)
         if not any_dynamics:
             check_origin(getattr(agent, "origin", Identity()), met, agent.name)
-        table = _played(envs, agent, seeds, progress)
+        table, _ = played(envs, agent, seeds, progress=progress)
         kernel = envs.kernel
     timed = None
     if latency:
@@ -217,24 +217,61 @@ def _table(kernel: Any, seeds: Sequence[int]) -> np.ndarray:
     return table
 
 
-def _played(envs: Any, agent: Agent, seeds: Sequence[int], progress: Callable[[int], None] | None) -> np.ndarray:
-    """Play the ``seeds``: a row that ends takes the next one; a row without one goes on unrecorded."""
-    n = envs.num_envs
-    table = _table(envs.kernel, seeds)
-    episode = np.arange(n)  # index of the episode that a row plays; len(seeds) and above are not recorded
+def played(
+    envs: Any,
+    agent: Agent,
+    seeds: Sequence[int],
+    overrides: Mapping[str, np.ndarray] | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+    watch: Callable[[np.ndarray, Any], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let ``agent`` play one whole episode of every seed, in rows that take the next one when theirs has ended.
+
+    Args:
+        envs: A :class:`~rlops.envs.faces.VectorEnv` without autoreset.
+        agent: What decides.
+        seeds: One for every episode, ``(e,)``.
+        overrides: Parameters by name, one value an episode, ``(e,)`` each.
+        progress: Called with the number of episodes that have ended so far.
+        watch: Called after every step with the episode that each row plays, ``(n,)``, and ``envs``; rows without one
+            go on unrecorded, with a number of ``e`` or above.
+
+    Returns:
+        The episodes, as :attr:`Episodes.table` has them, and the parameters that each began with, ``(e,)`` records.
+    """
+    n, last = envs.num_envs, len(seeds) - 1
+    table, params = _table(envs.kernel, seeds), np.zeros(len(seeds), envs.params.dtype)
+    episode = np.arange(n)
     upcoming, ended_count = n, 0
     returns, terms = np.zeros(n), np.zeros((n, len(envs.kernel.REWARD_TERMS)))
-    obs, _ = envs.reset(seed=list(seeds[:n]))
+
+    def begin(rows: np.ndarray) -> np.ndarray:
+        options: dict[str, Any] = {"reset_mask": rows}
+        if overrides:
+            which = np.minimum(episode[rows], last)
+            options["params"] = {name: values[which] for name, values in overrides.items()}
+        begun = [
+            int(seeds[e]) if again and e <= last else None for again, e in zip(rows, episode.tolist(), strict=True)
+        ]
+        obs, _ = envs.reset(seed=begun, options=options)
+        recorded = rows & (episode <= last)
+        params[episode[recorded]] = envs.params[recorded]
+        return np.asarray(obs)
+
+    obs = begin(np.ones(n, np.bool_))
     while ended_count < len(seeds):
         actions = agent.actions(envs, obs, envs.action_masks())
         obs, rewards, terminated, truncated, infos = envs.step(actions)
         returns += rewards
         terms += envs.state["terms"]
+        if watch is not None:
+            watch(episode, envs)
         done = terminated | truncated
         if not done.any():
             continue
         for row in np.flatnonzero(done):
-            if episode[row] < len(seeds):
+            if episode[row] <= last:
                 ended_count += 1
                 record = table[episode[row]]
                 record["return"], record["steps"] = returns[row], envs.state["steps"][row]
@@ -248,11 +285,8 @@ def _played(envs: Any, agent: Agent, seeds: Sequence[int], progress: Callable[[i
         if progress is not None:
             progress(ended_count)
         if ended_count < len(seeds):
-            obs, _ = envs.reset(
-                seed=[seeds[e] if again and e < len(seeds) else None for again, e in zip(done, episode, strict=True)],
-                options={"reset_mask": done},
-            )
-    return table
+            obs = begin(done)
+    return table, params
 
 
 def _timed(envs: Any, agent: Agent, seed: int) -> Latency:

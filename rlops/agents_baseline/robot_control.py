@@ -79,7 +79,8 @@ class Balance(_Controller):
 
     def wanted(self, envs: Any, obs: np.ndarray) -> np.ndarray:
         """See :class:`_Controller`."""
-        return np.asarray(-obs[:, :4] @ self.gains.T)
+        # a sum row by row: a matrix product of one row rounds otherwise than that of many
+        return np.asarray(-np.sum(obs[:, :4] * self.gains, axis=1, keepdims=True))
 
 
 def linear_cart() -> tuple[np.ndarray, np.ndarray]:

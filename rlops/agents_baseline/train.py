@@ -156,7 +156,7 @@ def train(
     config = _configuration(id, algo, steps, seed, given, params, settings)
     _check_actions(id, algo)
     sb3_settings = _sb3_settings(id, algo, settings)
-    world = World(id, given, params, spec, image, runtime)
+    world = World(id, given, params or {}, spec, image, runtime)
     rows = world.rows(settings["num_envs"], AutoresetMode.SAME_STEP)
     config |= _origin(rows, id)
     env = _adapted(rows, settings)

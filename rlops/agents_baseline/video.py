@@ -24,12 +24,15 @@ _QUALITY = 23
 _GIF_WIDTH = 640
 
 
-def pictures(env: Env, agent: Agent, seed: int) -> Iterator[tuple[float, np.ndarray]]:
+def pictures(
+    env: Env, agent: Agent, seed: int, override: Mapping[str, float] | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
     """Play one episode and yield the time and the picture of every moment, ``(height, width, 3)`` uint8.
 
-    Decisions that take no time share the picture of their minute; without a clock there is one a step.
+    Decisions that take no time share the picture of their minute; without a clock there is one a step. ``override`` are
+    parameters of this episode.
     """
-    obs, _ = env.reset(seed=seed)
+    obs, _ = env.reset(seed=seed, options={"params": dict(override)} if override else None)
     clock = next(name for name in ("now_min", "minute", "steps") if name in (env.state.dtype.names or ()))
     shown_at = float(env.state[clock][0])
     yield shown_at, env.render()
@@ -50,6 +53,8 @@ def write_video(
     seed: int,
     *,
     params: Mapping[str, Any] | None = None,
+    override: Mapping[str, float] | None = None,
+    prepare: Callable[[Env], Env] | None = None,
     fps: int | None = None,
     progress: Callable[[float], None] | None = None,
     **options: Any,
@@ -64,6 +69,8 @@ def write_video(
         agent: Who decides.
         seed: Of the episode.
         params: Parameters that differ from the nominal ones.
+        override: Parameters of this episode, on top of them.
+        prepare: Returns the environment as it is to be played, for example randomized.
         fps: Pictures per second; without it the version's own rate, for a day of minutes 20.
         progress: Called with the minutes that have passed.
         options: The environment's own options, for example ``demand=`` or ``traces=``, as for ``gymnasium.make``; one
@@ -81,11 +88,12 @@ def write_video(
     encoder = _encoder()
     path.parent.mkdir(parents=True, exist_ok=True)
     env = _opened(id, params, options)
+    env = env if prepare is None else prepare(env)
     unfinished = path.with_name(f".unfinished-{path.name}")
     count = 0
     film = None
     try:
-        for now, picture in pictures(env, agent, seed):
+        for now, picture in pictures(env, agent, seed, override):
             if film is None:
                 height, width = picture.shape[:2]
                 film = encoder.write_frames(

@@ -30,7 +30,7 @@ class World:
 
     id: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, Any] | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
     randomization: Randomization | None = None
     image: str = ""
     runtime: str = "auto"
@@ -45,7 +45,11 @@ class World:
         if self.image:
             return self._within_image(count, mode, given)
         envs = VectorEnv(*parse_id(self.id), count, autoreset_mode=mode, params=self.params, **given)
-        return envs if self.randomization is None else randomize(envs, self.randomization)
+        return self.prepared(envs)
+
+    def prepared(self, env: Any) -> Any:
+        """Let an environment of this process draw what the world draws, and return it."""
+        return env if self.randomization is None else randomize(env, self.randomization)
 
     def _within_image(self, count: int, mode: AutoresetMode, given: Mapping[str, Any]) -> Any:
         from rlops.registry import make

@@ -96,7 +96,7 @@ def test_the_randomization_of_a_training_is_saved_with_the_agent_and_its_schedul
 
 def test_demonstrations_are_given_in_the_randomized_world():
     level = levels(ID)["full"]
-    rows = World(ID, {}, None, level).rows(8, AutoresetMode.SAME_STEP)
+    rows = World(ID, {}, {}, level).rows(8, AutoresetMode.SAME_STEP)
     rows.reset(seed=0)
     assert np.ptp(rows.params["speed_kmh"]) > 0
     assert World(ID, {}, {"speed_kmh": 20}, None).rows(2, AutoresetMode.SAME_STEP).params["speed_kmh"].tolist() == [

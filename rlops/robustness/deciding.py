@@ -1,0 +1,107 @@
+"""Agents whose decision for a row does not depend on its neighbours, to the last bit.
+
+Controllers and policies in arrays are so. A model of Stable-Baselines3 is not: a matrix product of 64 rows may round
+otherwise than that of one, and a policy that draws its actions takes them from a generator that all rows share. Either
+would make an episode depend on the batch that it was played in, and no failure could be played again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rlops
+from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, Agent, TrainedAgent, load_agent
+from rlops.agents_baseline.policies import POLICY_FILE, Policy, PolicyAgent
+from rlops.envs.draws import stream_key
+from rlops.errors import InvalidValue
+
+BLOCK = 32
+"""Rows that a network sees at once, always as many."""
+_STREAM = int.from_bytes(hashlib.blake2b(b"rlops-policy", digest_size=8).digest(), "little")
+
+
+class Blocks:
+    """Asks a trained agent about blocks of always as many rows; rows that are missing repeat the last one."""
+
+    def __init__(self, agent: TrainedAgent):
+        """Ask ``agent``, which takes its best action."""
+        self.agent, self.name = agent, agent.name
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return an action for every row; see :class:`~rlops.agents_baseline.agents.Agent`."""
+        n = len(obs)
+        rows = np.minimum(np.arange(-(-n // BLOCK) * BLOCK), n - 1).reshape(-1, BLOCK)
+        return np.concatenate([self.agent.actions(envs, obs[block], masks[block]) for block in rows])[:n]
+
+
+class Keyed:
+    """Lets a trained agent draw each row's action by itself, from a generator seeded by the episode's key and step."""
+
+    def __init__(self, agent: TrainedAgent):
+        """Ask ``agent``, which draws its actions."""
+        self.agent, self.name = agent, f"{agent.name} (stochastic)"
+
+    def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Return an action for every row; see :class:`~rlops.agents_baseline.agents.Agent`."""
+        import torch
+
+        drawn = []
+        with torch.random.fork_rng(devices=[]):
+            for row in range(len(obs)):
+                key, step = np.uint64(envs.state["key"][row]), int(envs.state["steps"][row])
+                torch.manual_seed(int(stream_key(key, step, np.uint64(_STREAM))) >> 1)
+                drawn.append(self.agent.actions(envs, obs[row : row + 1], masks[row : row + 1]))
+        return np.concatenate(drawn)
+
+
+def policy(name_or_path: str | Path, id: str, deterministic: bool = True) -> Agent:
+    """Return the agent of a name or path, as :func:`~rlops.agents_baseline.agents.load_agent` does, row by row.
+
+    Raises:
+        InvalidValue: If it was trained for another environment.
+        UnknownName, InvalidFile: If there is no such agent.
+    """
+    trained_for = configuration(name_or_path).get("id", id)
+    if trained_for != id:
+        raise InvalidValue(
+            f"The agent must be trained for {id}, got {name_or_path}, trained for {trained_for}. "
+            f"Write its report: rlops robustness {trained_for} --agent {name_or_path}."
+        )
+    agent = load_agent(name_or_path, id, deterministic)
+    if isinstance(agent, PolicyAgent) and not deterministic:
+        agent.name = f"{agent.name} (stochastic)"
+    if not isinstance(agent, TrainedAgent):
+        return agent
+    return Blocks(agent) if deterministic else Keyed(agent)
+
+
+def configuration(name_or_path: str | Path) -> dict[str, Any]:
+    """Return what an agent was trained with; empty for a controller, or where nothing says so."""
+    import yaml
+
+    path = Path(name_or_path)
+    folder = path if path.is_dir() else path.parent
+    file = folder / CONFIG_FILE
+    if path.exists() and not file.is_file() and (folder / POLICY_FILE).is_file():
+        read = Policy.read(folder)
+        return {**read.trained, "id": read.id}
+    if not (path.exists() and file.is_file()):
+        return {}
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+
+
+def digest_of(name_or_path: str | Path, agent: Agent) -> str:
+    """Return what an agent is: the SHA-256 of its file, or the release of rlops that a controller comes with.
+
+    The file of a policy in arrays is its description, which has the hashes of its arrays.
+    """
+    if isinstance(agent, (Blocks, Keyed, PolicyAgent)):
+        path = Path(name_or_path)
+        inside = POLICY_FILE if isinstance(agent, PolicyAgent) else MODEL_FILE
+        file = path / inside if path.is_dir() else path
+        return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    return f"rlops {rlops.__version__}: {agent.name}"
