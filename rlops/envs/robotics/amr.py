@@ -4,9 +4,9 @@ A robot is told how fast to drive and to turn; a controller with an explicit gai
 second. A wheel pushes the floor as far as it slips on it: its force grows with the slip until it is the greatest that
 its load allows, along and across together (the circle of friction). Bumpers push off shelves, walls and each other.
 
-All this is stiff, so it is followed here in steps of 2 ms, with the robot's own motion in mind. The engine gets the mean
-of these forces over the whole control step, which has their impulse, and moves the robot: a planar base with its mass,
-its inertia and its centre of mass off the axle. So for these robots both engines are to agree to round-off.
+All this is stiff, so it is followed here in steps of 2 ms, with the robot's own motion in mind. The engine gets the
+mean of these forces over the whole control step, which has their impulse, and moves the robot: a planar base with its
+mass, its inertia and its centre of mass off the axle. So for these robots both engines are to agree to round-off.
 """
 
 import math
@@ -164,6 +164,8 @@ def drive_robots(p, s, action):
         action: Speed and turn of every robot in turn, as shares of the greatest.
     """
     robots = s.wheel.shape[0]
+    if not np.isfinite(s.qvel).all():  # the engine will say that it cannot
+        return
     pose, velocity, wheel = s.qpos.copy(), s.qvel.copy(), s.wheel.copy()
     impulse, force, torque, work = np.zeros(3 * robots), np.zeros(3 * robots), np.zeros((robots, 2)), np.zeros(robots)
     h = stream_key(s.key, 0, SLOPE)

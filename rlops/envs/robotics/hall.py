@@ -3,8 +3,8 @@
 Rows of two shelves leave aisles between them, along the walls, and across in three places, so that every place can be
 reached from every other. Where exactly they stand, and along which wall, is drawn for every episode.
 
-The map knows the shelves' corners, moved away by a robot's radius and some room; a shortest way is a chain of them, each
-in sight of the next (Lozano-Pérez, Wesley 1979).
+The map knows the shelves' corners, moved away by a robot's radius and some room; a shortest way is a chain of them,
+each in sight of the next (Lozano-Pérez, Wesley 1979).
 """
 
 import math
@@ -88,7 +88,7 @@ def _place_shelf(s, k, along, across, half):
 
 @njit(error_model="numpy")
 def place_in_aisle(p, s, aisle, share_along, share_across):
-    """Return a place x, y [m] in an ``aisle``, at a share of the way along and across it, 0.4 m or more from shelves."""
+    """Return a place x, y [m] in an ``aisle``, at shares of its length and breadth, 0.4 m or more from shelves."""
     along = FROM_WALL_M + (SIZE_M - 2.0 * FROM_WALL_M) * share_along
     across = s.aisle[aisle] + (p.aisle_m - 0.8) * (share_across - 0.5)
     return (across, along) if s.turned else (along, across)
@@ -106,10 +106,10 @@ def corner(s, k):
 @njit(error_model="numpy")
 def in_sight(s, x, y, to_x, to_y, margin):
     """Return whether a robot can go straight from one place to another, with a ``margin`` [m] to all shelves."""
+    free = True
     for k in range(s.shelf_count):
-        if is_between(x, y, to_x, to_y, s.shelves[k], margin):
-            return False
-    return True
+        free = free and not is_between(x, y, to_x, to_y, s.shelves[k], margin)
+    return free
 
 
 @njit(error_model="numpy")

@@ -1,4 +1,4 @@
-"""A fleet of warehouse robots: four of them carry orders from the shelves to two docks, without running into each other.
+"""A fleet of warehouse robots: four of them carry orders from shelves to docks, without running into each other.
 
 Each wants a speed and a turn, as in :mod:`~rlops.envs.robotics.kernel_warehouse_nav`. It picks at a place in an aisle,
 unloads at a dock, and so on; at either it has to stand for a while. Docks are shared, so robots queue; while unloading
@@ -185,7 +185,7 @@ def _serve(p, s, r):
     """Judge one robot, and give it its next order if it has stood long enough at its place."""
     x, y = s.qpos[3 * r + X], s.qpos[3 * r + Y]
     speed = math.hypot(s.qvel[3 * r + X], s.qvel[3 * r + Y])
-    s.driven_m[r] += speed * DECISION_S
+    s.driven_m[r] += 0.0 if s.failed else speed * DECISION_S
     before = s.way_m[r]
     s.way_m[r] = next_place(s, r, x, y)[2]
     clearance = min(clearance_m(s, x, y), room_m(s, r))

@@ -135,7 +135,7 @@ def step(p, s, d, action):
     sense(p, s, 0, s.steps + 1)
     clearance = clearance_m(s, x, y)
     speed = math.hypot(s.qvel[0], s.qvel[1])
-    s.driven_m[0] += speed * DECISION_S
+    s.driven_m[0] += 0.0 if s.failed else speed * DECISION_S
     s.least_clearance_m = min(s.least_clearance_m, clearance)
     if clearance < 0.0:
         s.touched[0] = 1
