@@ -96,7 +96,7 @@ def _rays_of_bullet(boxes, circles, origin, directions):
 
 
 @pytest.mark.parametrize("name", ["WarehouseNav", "WarehouseFleet"])
-@pytest.mark.parametrize(("traced", "tolerance"), [(_rays_of_mujoco, 1e-9), (_rays_of_bullet, 5e-3)])
+@pytest.mark.parametrize(("traced", "tolerance"), [(_rays_of_mujoco, 1e-6), (_rays_of_bullet, 5e-3)])
 def test_the_lidar_sees_what_the_rays_of_an_engine_see(name, traced, tolerance):
     batch = _rows(name, rows=5)
     for s in batch.state:
@@ -369,7 +369,7 @@ def test_robots_that_run_into_each_other_bounce_off_and_count_it():
     assert s["bumps"][0].tolist()[0] >= 1
     assert s["bumps"][0].tolist()[2:] == [0, 0]
     assert nearest > 2 * hall.RADIUS_M - 0.15
-    assert abs(s["qpos"][0, 0] - 2.7) < 0.3
+    assert s["qpos"][0, 0] < s["qpos"][0, 3] - 0.45
 
 
 def test_a_robot_that_stands_where_it_unloads_is_charged_and_gets_its_next_order():

@@ -74,7 +74,7 @@ def amr_fields(robots):
         ("energy_wh", "f8", (robots,)),  # drawn by motors and computer
         ("lost_wh", "f8", (robots,)),  # within the battery
         ("touched", "i1", (robots,)),  # a shelf, a wall or another robot, within the last step
-        ("lidar", "f8", (robots, BEAMS)),  # as read [m]
+        ("lidar", "f4", (robots, BEAMS)),  # as read [m]
         ("driven_m", "f8", (robots,)),
     ]
 

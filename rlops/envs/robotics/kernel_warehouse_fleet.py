@@ -240,6 +240,7 @@ def room_m(s, r):
 @njit(error_model="numpy")
 def step_agents(p, s, d, actions, rewards):
     """Judge where the robots have come; each gets its own rewards, but for the part that all share alike."""
+    s.moving = False
     step(p, s, d, actions.reshape(-1))
     total = 0.0
     for r in range(ROBOTS):

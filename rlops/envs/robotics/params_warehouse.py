@@ -57,7 +57,7 @@ NAV_PARAMETERS = (
 )
 _FLEET_NOMINAL = {"shelf_rows": 2, "battery_wh": 3}
 FLEET_PARAMETERS = (
-    Parameter("horizon_steps", "steps", 900, 20, 5000, "reset", "90 s", integer=True),
+    Parameter("horizon_steps", "steps", 600, 20, 5000, "reset", "60 s", integer=True),
     *_TASK_PARAMETERS,
     Parameter("reward_sharing", "-", 0, 0, 1, "reset", "part of the agents' rewards that all share alike"),
     Parameter("service_s", "s", 1.5, 0, 10, "reset", "that a robot stands where it picks or unloads"),
