@@ -18,7 +18,7 @@ from rlops.envs.draws import normal, stream_key, uniform
 from rlops.envs.robotics.hall import RADIUS_M, SIZE_M
 from rlops.envs.robotics.model import GRAVITY, Body, Geom, box_inertia, cylinder_inertia
 from rlops.envs.robotics.motors import CONTROL_S, drive
-from rlops.envs.robotics.rays import off_box, ray_to_box, ray_to_circle, ray_to_walls
+from rlops.envs.robotics.rays import length, off_box, ray_to_box, ray_to_circle, ray_to_walls
 
 DECISION_S = 0.1
 """[s] A control step; the wheels' controllers work every ``CONTROL_S`` of it."""
@@ -230,13 +230,13 @@ def wheel_force(most, creep, rolled, along, across, torque, spin, radius):
         spin: How fast the wheel turns [rad/s].
         radius: Of the wheel [m].
     """
-    slip = math.hypot(along - radius * spin, across)
+    slip = length(along - radius * spin, across)
     stiffness = most / max(slip, creep)
     share = MOVE_S / WHEEL_KG_M2
     moment = torque - rolled * min(max(spin, -1.0), 1.0)
     yielding = (spin + share * (moment + radius * stiffness * along)) / (1.0 + share * radius * radius * stiffness)
     force_along, force_across = stiffness * (radius * yielding - along), -stiffness * across
-    total = math.hypot(force_along, force_across)
+    total = length(force_along, force_across)
     if total > most:
         force_along, force_across = force_along * most / total, force_across * most / total
     return force_along, force_across, spin + share * (moment - radius * force_along)
@@ -279,12 +279,12 @@ def _push_off(s, r, pose, velocity, force):
         _bump(s, r, 0.0, 1.0 if y < RADIUS_M else -1.0, RADIUS_M - min(y, SIZE_M - y), r, velocity, force)
     for k in range(s.shelf_count):
         off_x, off_y = off_box(x, y, s.shelves[k])
-        distance = math.hypot(off_x, off_y)
+        distance = length(off_x, off_y)
         if 0.0 < distance < RADIUS_M:
             _bump(s, r, off_x / distance, off_y / distance, RADIUS_M - distance, r, velocity, force)
     for other in range(s.wheel.shape[0]):
         off_x, off_y = x - pose[3 * other + X], y - pose[3 * other + Y]
-        distance = math.hypot(off_x, off_y)
+        distance = length(off_x, off_y)
         if 0.0 < distance < 2.0 * RADIUS_M:
             _bump(s, r, off_x / distance, off_y / distance, 2.0 * RADIUS_M - distance, other, velocity, force)
 
@@ -381,7 +381,7 @@ def observe_robot(s, r, out, at):
     at += BEAMS
     to_x, to_y = s.goal[r, 0] - s.read[0, 3 * r + X], s.goal[r, 1] - s.read[0, 3 * r + Y]
     direction = math.atan2(to_y, to_x) - s.read[0, 3 * r + TURNED]
-    out[at] = min(math.hypot(to_x, to_y), 12.0)
+    out[at] = min(length(to_x, to_y), 12.0)
     out[at + 1], out[at + 2] = math.cos(direction), math.sin(direction)
     out[at + 3] = min(max(s.read[1, 3 * r + X], -2.0), 2.0)
     out[at + 4] = min(max(s.read[1, 3 * r + TURNED], -6.0), 6.0)

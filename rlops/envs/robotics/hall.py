@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from rlops.envs.draws import stream_key, uniform
-from rlops.envs.robotics.rays import is_between, off_box
+from rlops.envs.robotics.rays import is_between, length, off_box
 
 SIZE_M = 8.0
 """[m] Side of the hall."""
@@ -120,7 +120,7 @@ def find_ways(s, r):
     done = np.zeros(CORNERS, np.bool_)
     for k in range(count):
         x, y = corner(s, k)
-        ways[k] = math.hypot(goal_x - x, goal_y - y) if in_sight(s, x, y, goal_x, goal_y, BLOCKING_M) else math.inf
+        ways[k] = length(goal_x - x, goal_y - y) if in_sight(s, x, y, goal_x, goal_y, BLOCKING_M) else math.inf
     for _ in range(count):
         nearest = -1
         for k in range(count):
@@ -130,7 +130,7 @@ def find_ways(s, r):
         x, y = corner(s, nearest)
         for k in range(count):
             other_x, other_y = corner(s, k)
-            way = ways[nearest] + math.hypot(other_x - x, other_y - y)
+            way = ways[nearest] + length(other_x - x, other_y - y)
             if way < ways[k] and in_sight(s, x, y, other_x, other_y, BLOCKING_M):
                 ways[k] = way
 
@@ -144,16 +144,16 @@ def next_place(s, r, x, y):
     goal_x, goal_y = s.goal[r, 0], s.goal[r, 1]
     for margin in (BLOCKING_M, 0.0, -SIZE_M):
         if in_sight(s, x, y, goal_x, goal_y, margin):
-            return goal_x, goal_y, math.hypot(goal_x - x, goal_y - y)
+            return goal_x, goal_y, length(goal_x - x, goal_y - y)
         best_x, best_y, best = goal_x, goal_y, math.inf
         for k in range(4 * s.shelf_count):
             at_x, at_y = corner(s, k)
-            way = math.hypot(at_x - x, at_y - y) + s.to_goal[r, k]
+            way = length(at_x - x, at_y - y) + s.to_goal[r, k]
             if way < best and in_sight(s, x, y, at_x, at_y, margin):
                 best_x, best_y, best = at_x, at_y, way
         if best < math.inf:
             return best_x, best_y, best
-    return goal_x, goal_y, math.hypot(goal_x - x, goal_y - y)
+    return goal_x, goal_y, length(goal_x - x, goal_y - y)
 
 
 @njit(error_model="numpy")
@@ -162,5 +162,5 @@ def clearance_m(s, x, y):
     nearest = min(min(x, SIZE_M - x), min(y, SIZE_M - y))
     for k in range(s.shelf_count):
         off_x, off_y = off_box(x, y, s.shelves[k])
-        nearest = min(nearest, math.hypot(off_x, off_y))
+        nearest = min(nearest, length(off_x, off_y))
     return nearest - RADIUS_M

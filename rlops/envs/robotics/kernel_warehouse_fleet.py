@@ -46,6 +46,7 @@ from rlops.envs.robotics.model import Model
 from rlops.envs.robotics.motors import engine_fields
 from rlops.envs.robotics.params import DENSE
 from rlops.envs.robotics.params_warehouse import FLEET_PARAMETERS
+from rlops.envs.robotics.rays import length
 
 PARAMETERS = FLEET_PARAMETERS
 ENGINES = ("mujoco", "pybullet")
@@ -84,7 +85,7 @@ OF_ONE = sum(column.count for column in AGENT_OBSERVATION)
 OBSERVATION = tuple(replace(column, name=f"{column.name}_{r}") for r in range(ROBOTS) for column in AGENT_OBSERVATION)
 REWARD_TERMS = ("progress", "order", "collision", "closeness", "energy", "failure")
 KPIS = (
-    Column("deliveries", "-", 0, 1000, "orders that were unloaded at a dock"),
+    Column("deliveries", "-", 0, 1000, "orders that were unloaded at a dock; two robots begin with one"),
     Column("picks", "-", 0, 1000, "orders that were picked"),
     Column("deliveries_per_hour", "1/h", 0, 10000, "of all robots"),
     Column("collisions", "-", 0, 10000, "times that a robot touched something"),
@@ -119,7 +120,7 @@ def build(p):
 
 @njit(error_model="numpy")
 def reset(p, s, d):
-    """Draw a hall, spread the robots over its aisles, and give each an order."""
+    """Draw a hall, spread the robots over its aisles, and send every other one to a dock."""
     lay_out(p, s)
     h = stream_key(s.key, 0, PLACE)
     aisles = p.shelf_rows + 1
@@ -128,6 +129,7 @@ def reset(p, s, d):
         along, across = 0.55 * half + 0.45 * uniform(h, 2 * r), uniform(h, 2 * r + 1)
         x, y = place_in_aisle(p, s, r % aisles, along, across)
         start(p, s, r, x, y)
+        s.phase[r] = TO_DOCK if r % 2 else TO_PICK
     for r in range(ROBOTS):
         _send(p, s, r)
         sense(p, s, r, 0)
@@ -184,7 +186,7 @@ def _pay(s, r, term, reward):
 def _serve(p, s, r):
     """Judge one robot, and give it its next order if it has stood long enough at its place."""
     x, y = s.qpos[3 * r + X], s.qpos[3 * r + Y]
-    speed = math.hypot(s.qvel[3 * r + X], s.qvel[3 * r + Y])
+    speed = length(s.qvel[3 * r + X], s.qvel[3 * r + Y])
     s.driven_m[r] += 0.0 if s.failed else speed * DECISION_S
     before = s.way_m[r]
     s.way_m[r] = next_place(s, r, x, y)[2]
@@ -199,7 +201,7 @@ def _serve(p, s, r):
         if dense:
             _pay(s, r, 2, BUMPED)
     s.in_touch[r] = 1 if touching else 0
-    standing = math.hypot(s.goal[r, 0] - x, s.goal[r, 1] - y) <= p.tolerance_m and speed <= STILL_M_PER_S
+    standing = length(s.goal[r, 0] - x, s.goal[r, 1] - y) <= p.tolerance_m and speed <= STILL_M_PER_S
     s.served[r] = s.served[r] + 1 if standing else 0
     if standing and s.phase[r] == TO_DOCK:
         _charge(p, s, r)
@@ -233,7 +235,7 @@ def room_m(s, r):
         if other != r:
             off_x = s.qpos[3 * other + X] - s.qpos[3 * r + X]
             off_y = s.qpos[3 * other + Y] - s.qpos[3 * r + Y]
-            nearest = min(nearest, math.hypot(off_x, off_y) - 2.0 * RADIUS_M)
+            nearest = min(nearest, length(off_x, off_y) - 2.0 * RADIUS_M)
     return nearest
 
 
@@ -271,8 +273,8 @@ def _observe(p, s, r, out, at):
     for other in range(ROBOTS):
         off_x = s.read[0, 3 * other + X] - s.read[0, 3 * r + X]
         off_y = s.read[0, 3 * other + Y] - s.read[0, 3 * r + Y]
-        if other != r and math.hypot(off_x, off_y) < nearest:
-            nearest, to_x, to_y = math.hypot(off_x, off_y), off_x, off_y
+        if other != r and length(off_x, off_y) < nearest:
+            nearest, to_x, to_y = length(off_x, off_y), off_x, off_y
     direction = math.atan2(to_y, to_x) - s.read[0, 3 * r + 2]
     out[at + 2] = min(nearest, 12.0)
     out[at + 3], out[at + 4] = math.cos(direction), math.sin(direction)
@@ -284,8 +286,9 @@ def kpis(p, s, d, out):
     out[:] = 0.0
     driven, done = 0.0, 0.0
     for r in range(ROBOTS):
-        out[0] += s.orders[r] // 2
-        out[1] += (s.orders[r] + 1) // 2
+        delivered = (s.orders[r] + r % 2) // 2
+        out[0] += delivered
+        out[1] += s.orders[r] - delivered
         out[3] += s.bumps[r]
         out[5] += s.energy_wh[r]
         driven += s.driven_m[r]

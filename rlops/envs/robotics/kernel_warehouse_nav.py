@@ -35,6 +35,7 @@ from rlops.envs.robotics.model import Model
 from rlops.envs.robotics.motors import engine_fields
 from rlops.envs.robotics.params import DENSE
 from rlops.envs.robotics.params_warehouse import NAV_PARAMETERS
+from rlops.envs.robotics.rays import length
 
 PARAMETERS = NAV_PARAMETERS
 ENGINES = ("mujoco", "pybullet")
@@ -134,12 +135,12 @@ def step(p, s, d, action):
     x, y = s.qpos[0], s.qpos[1]
     sense(p, s, 0, s.steps + 1)
     clearance = clearance_m(s, x, y)
-    speed = math.hypot(s.qvel[0], s.qvel[1])
+    speed = length(s.qvel[0], s.qvel[1])
     s.driven_m[0] += 0.0 if s.failed else speed * DECISION_S
     s.least_clearance_m = min(s.least_clearance_m, clearance)
     if clearance < 0.0:
         s.touched[0] = 1
-    distance = math.hypot(s.goal[0, 0] - x, s.goal[0, 1] - y)
+    distance = length(s.goal[0, 0] - x, s.goal[0, 1] - y)
     s.arrived = distance <= p.tolerance_m and speed <= STILL_M_PER_S and s.touched[0] == 0
     dead = s.failed or is_empty(s, 0)
     s.terminated = s.arrived or s.touched[0] > 0 or dead
@@ -175,7 +176,7 @@ def observe(p, s, d, out):
 def kpis(p, s, d, out):
     """Write the key figures of an episode that has ended."""
     out[0] = 1.0 if s.arrived else 0.0
-    out[1] = math.hypot(s.goal[0, 0] - s.qpos[0], s.goal[0, 1] - s.qpos[1])
+    out[1] = length(s.goal[0, 0] - s.qpos[0], s.goal[0, 1] - s.qpos[1])
     out[2] = min(max((s.first_way_m - s.way_m) / max(s.driven_m[0], 1e-6), 0.0), 1.0)
     out[3] = 1.0 if s.touched[0] else 0.0
     out[4] = s.energy_wh[0]

@@ -14,6 +14,12 @@ _PARALLEL = 1e-12
 
 
 @njit(error_model="numpy", inline="always")
+def length(x, y):
+    """Return the length of a vector, rounded as everywhere: Python's and C's ``hypot`` differ in the last bit."""
+    return math.sqrt(x * x + y * y)
+
+
+@njit(error_model="numpy", inline="always")
 def ray_to_box(x, y, along_x, along_y, box):
     """Return how far a ray goes to a ``box`` (centre x, y, half lengths x, y); 0 from within, NEVER past it."""
     near, far = 0.0, NEVER
