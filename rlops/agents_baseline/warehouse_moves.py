@@ -12,7 +12,7 @@ BRAKING_M_PER_S2, SLOWEST_M_PER_S = 0.6, 0.15
 """A robot drives so fast that it can stop at its goal with this, but not more slowly."""
 AHEAD, AHEAD_S = 8, 0.2
 """``give_way`` looks so many steps of this length ahead [s]."""
-SPEEDS, TURNS = 6, 11
+SPEEDS, TURNS = 4, 9
 """It tries so many speeds, from backwards to the greatest, and turns."""
 BACKWARDS_M_PER_S = 0.4
 LEAST_ROOM_M, ROOM_M = 0.05, 0.12
