@@ -4,7 +4,6 @@ The action wants a speed and a turn, -1 … 1 of the greatest. An episode ends w
 touches a shelf or a wall, or when its battery is empty. It succeeds if it stands at the goal.
 """
 
-
 from numba import njit
 
 from rlops.envs.contract import Column, state_dtype
