@@ -1,7 +1,7 @@
 """Hand-written controllers by name, and those of Dispatch: what a trained agent has to beat.
 
 Those of data-centre cooling are in :mod:`rlops.agents_baseline.cooling_control`, those of the robots in
-:mod:`rlops.agents_baseline.robot_control`. In Dispatch:
+:mod:`rlops.agents_baseline.robot_control` and :mod:`rlops.agents_baseline.warehouse_control`. In Dispatch:
 
 ==================== ======== ================================================================================
 name                 versions rule
@@ -36,6 +36,7 @@ from rlops.agents_baseline.agents import Agent
 from rlops.agents_baseline.cooling_control import COOLING
 from rlops.agents_baseline.offers import LAYOUTS, Offers
 from rlops.agents_baseline.robot_control import ROBOTS
+from rlops.agents_baseline.warehouse_control import WAREHOUSE
 from rlops.envs import parse_id
 from rlops.errors import MissingExtra, UnknownName
 
@@ -202,7 +203,7 @@ DISPATCH: dict[str, Callable[[str, int, int], Agent]] = {
 }
 """How each controller is made from its name, the version of Dispatch and a seed, the simplest first."""
 
-_FAMILIES = {"Dispatch": DISPATCH, "DispatchReposition": DISPATCH, "DatacenterCooling": COOLING, **ROBOTS}
+_FAMILIES = {"Dispatch": DISPATCH, "DispatchReposition": DISPATCH, "DatacenterCooling": COOLING, **ROBOTS, **WAREHOUSE}
 """Where vehicles may be moved, none of Dispatch's but ``random`` moves any."""
 CONTROLLERS = tuple(dict.fromkeys(name for known in _FAMILIES.values() for name in known))
 """Names of all controllers of all families."""
@@ -223,6 +224,8 @@ _REFERENCES = {
     "CartBalance": ("lqr",),
     "ArmReach": ("inverse_kinematics",),
     "ArmPush": ("scripted_push",),
+    "WarehouseNav": ("pure_pursuit",),
+    "WarehouseFleet": ("give_way",),
 }
 """By version."""
 

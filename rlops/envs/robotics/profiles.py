@@ -43,6 +43,12 @@ _READINGS = {"position_noise": 0.0005, "velocity_noise": 0.01, "encoder_step": 0
 _ARM = {
     **_DRIVES, **_READINGS, "camera_noise_m": 0.001, "upper_mass_kg": 1.6, "fore_mass_kg": 1.1, "joint_damping": 0.16,
 }  # fmt: skip
+_LOADED = "Geared motors, a load of 20 kg, a worn wheel, wet spots, an aged battery, a lidar that misses."
+_WAREHOUSE = {
+    **_DRIVES, "payload_kg": 20, "centre_m": 0.02, "grip": 0.5, "rolling_resistance": 0.022, "wheel_mismatch": 0.006,
+    "battery_ohm": 0.2, "wet_share": 0.05, "slope_rad": 0.003, "position_noise_m": 0.015, "heading_noise_rad": 0.01,
+    "odometry_noise": 0.15, "lidar_noise_m": 0.015, "lidar_dropout": 0.01,
+}  # fmt: skip
 
 PROFILES: dict[str, tuple[Profile, ...]] = {
     "CartBalance": (
@@ -66,6 +72,8 @@ PROFILES: dict[str, tuple[Profile, ...]] = {
             MappingProxyType({**_ARM, "box_mass_kg": 0.6, "box_centre_m": 0.006, "friction": 0.6, "tip_friction": 0.4}),
         ),
     ),
+    "WarehouseNav": (Profile("a1", _LOADED, MappingProxyType({**_WAREHOUSE, "battery_wh": 0.85})),),
+    "WarehouseFleet": (Profile("a1", _LOADED, MappingProxyType({**_WAREHOUSE, "battery_wh": 2.5})),),
 }
 """By family, the newest version of a reality last."""
 

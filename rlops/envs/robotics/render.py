@@ -37,6 +37,7 @@ VIEWS = {
     "cart-balance": View((0.0, 0.0, 0.8), 3.7, 90.0, -12.0),
     "arm-reach": View((0.2, 0.0, 0.25), 1.5, 150.0, -28.0),
     "arm-push": View((0.28, 0.0, 0.1), 1.25, 150.0, -38.0),
+    "warehouse": View((4.0, 3.9, 0.0), 10.8, 90.0, -72.0),
 }
 GREEN = (0.2, 0.62, 0.3)
 
@@ -47,9 +48,13 @@ def frame(kernel: Any, p: Any, s: Any, d: Any, engine: str = "mujoco") -> np.nda
     Raises:
         MissingExtra: If neither MuJoCo nor PyBullet can draw here.
     """
+    return pictured(kernel, p, s, goal_marks(kernel, p, s), engine)
+
+
+def pictured(kernel: Any, p: Any, s: Any, marks: tuple[Geom, ...], engine: str) -> np.ndarray:
+    """Return what :func:`frame` does, with ``marks``: shapes that are only seen."""
     names = [parameter.name for parameter in kernel.PARAMETERS]
-    model = _model(kernel, tuple(float(p[name]) for name in names))
-    qpos, marks = np.array(s["qpos"]), goal_marks(kernel, p, s)
+    model, qpos = _model(kernel, tuple(float(p[name]) for name in names)), np.array(s["qpos"])
     if engine == "mujoco" and opengl() is not None:
         return _offscreen(model.name, os.getpid(), threading.get_ident()).picture(model, qpos, marks)
     return _drawn_in_software(model, qpos, marks)
@@ -136,9 +141,13 @@ def _compiled(model: Model) -> Any:
 def _add_mark(scene: Any, mark: Geom) -> None:
     import mujoco
 
-    kinds = {"sphere": mujoco.mjtGeom.mjGEOM_SPHERE, "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER}
-    size = np.array([mark.size[0], mark.size[-1], 0.0])
-    colour = np.array([*mark.colour, 0.55], np.float32)
+    kinds = {
+        "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+        "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+        "box": mujoco.mjtGeom.mjGEOM_BOX,
+    }
+    size = np.array(mark.size if mark.shape == "box" else [mark.size[0], mark.size[-1], 0.0])
+    colour = np.array([*mark.colour, 1.0 if mark.shape == "box" else 0.55], np.float32)
     mujoco.mjv_initGeom(
         scene.geoms[scene.ngeom], kinds[mark.shape].value, size, np.array(mark.at), np.eye(3).ravel(), colour
     )
@@ -159,7 +168,7 @@ def _drawn_in_software(model: Model, qpos: np.ndarray, marks: tuple[Geom, ...]) 
         client = {"physicsClientId": world.client}
         world.place(qpos, np.zeros(model.velocities))
         ground = pybullet.createVisualShape(
-            pybullet.GEOM_BOX, halfExtents=(4, 4, 0.005), rgbaColor=(0.83, 0.84, 0.86, 1), **client
+            pybullet.GEOM_BOX, halfExtents=(12, 12, 0.005), rgbaColor=(0.83, 0.84, 0.86, 1), **client
         )
         pybullet.createMultiBody(0, baseVisualShapeIndex=ground, basePosition=(0, 0, -0.006), **client)
         for shape in (*model.scenery, *marks):

@@ -17,3 +17,13 @@ ARM_PUSH_V0 = Version(
     "An arm with a shoulder and an elbow slides a box on the floor to a goal: contacts with dry friction.",
     "rlops.envs.robotics.kernel_arm_push",
 )
+WAREHOUSE_NAV_V0 = Version(
+    0,
+    "A robot with a lidar drives through a warehouse of drawn shelves to a goal: slip, payload, a battery that sags.",
+    "rlops.envs.robotics.kernel_warehouse_nav",
+)
+WAREHOUSE_FLEET_V0 = Version(
+    0,
+    "Four such robots carry orders from the shelves to two docks, share the aisles, and are charged while they unload.",
+    "rlops.envs.robotics.kernel_warehouse_fleet",
+)
