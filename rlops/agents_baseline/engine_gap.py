@@ -28,6 +28,8 @@ ROUND_OFF = 1e-9
 """A gap below this share of a step is round-off: no parameter is its equivalent."""
 PROBE = 0.01
 """Share of a parameter's plausible range by which it is moved to see what that changes."""
+MOST_STATES = 600
+"""States that are compared, of all that were visited: each needs a world of its own in the other engine."""
 KEPT = 5
 """Equivalent parameters that are told, the least change first."""
 
@@ -108,7 +110,7 @@ def engine_gap(
         agent: Who plays.
         engines: The one that plays, and the other.
         episodes: That are played, with the seeds ``seed`` and following.
-        every: One state of so many is compared.
+        every: One state of so many is compared, but not more than :data:`MOST_STATES` in all, spread evenly.
         seed: Of the first episode.
         params: Parameters that differ from the nominal ones.
         progress: Called with the number of comparisons done and to do.
@@ -134,6 +136,8 @@ def engine_gap(
         return Batch(family, number, rows, params=params, engine=engine)
 
     saved, actions = _visited(opened(engines[0], episodes), agent, episodes, every, seed)
+    spread = np.linspace(0, len(saved) - 1, min(len(saved), MOST_STATES)).astype(np.int64)
+    saved, actions = saved[spread], actions[spread]
     tell()
     first = _after(opened(engines[0], len(saved)), saved, actions)
     other = _after(opened(engines[1], len(saved)), saved, actions)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlops.agents_baseline.controllers import make_controller
-from rlops.agents_baseline.engine_gap import ROUND_OFF, engine_gap
+from rlops.agents_baseline.engine_gap import MOST_STATES, ROUND_OFF, engine_gap
 from rlops.envs.robotics import engines, kernel_cart_balance
 from rlops.envs.robotics.engines import mujoco as mujoco_engine
 from rlops.errors import InvalidValue, UnknownName
@@ -54,6 +54,12 @@ def test_a_gap_is_told_as_the_parameter_that_makes_it(heavier_carts):
     assert equivalent.value == pytest.approx(1.04, abs=0.002)
     assert equivalent.share == pytest.approx(0.04 / 0.8, rel=0.05)
     assert [abs(one.share) for one in found.equivalents] == sorted(abs(one.share) for one in found.equivalents)
+
+
+def test_of_long_episodes_no_more_states_are_compared_than_the_other_engine_has_worlds():
+    found = engine_gap(CART, make_controller("lqr", CART), episodes=3, every=1)
+    assert found.states == MOST_STATES
+    assert found.share < ROUND_OFF
 
 
 def test_an_environment_without_engines_has_no_gap():
