@@ -29,7 +29,9 @@ ROUND_OFF = 1e-9
 PROBE = 0.01
 """Share of a parameter's plausible range by which it is moved to see what that changes."""
 MOST_STATES = 600
-"""States that are compared, of all that were visited: each needs a world of its own in the other engine."""
+"""States that are compared, of all that were visited."""
+AT_ONCE = 32
+"""States that are compared at a time: each has a world of its own, and one of Bullet takes 30 MB."""
 KEPT = 5
 """Equivalent parameters that are told, the least change first."""
 
@@ -140,7 +142,8 @@ def engine_gap(
     saved, actions = saved[spread], actions[spread]
     tell()
     first = _after(opened(engines[0], len(saved)), saved, actions)
-    other = _after(opened(engines[1], len(saved)), saved, actions)
+    parts = np.array_split(np.arange(len(saved)), -(-len(saved) // AT_ONCE))
+    other = np.concatenate([_after(opened(engines[1], len(part)), saved[part], actions[part]) for part in parts])
     before = _coordinates(saved["state"])
     groups = tuple(_groups(kernel, before, first, other))
     share = _overall(groups)

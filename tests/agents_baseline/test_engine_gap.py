@@ -11,6 +11,7 @@ from rlops.agents_baseline.controllers import make_controller
 from rlops.agents_baseline.engine_gap import MOST_STATES, ROUND_OFF, engine_gap
 from rlops.envs.robotics import engines, kernel_cart_balance
 from rlops.envs.robotics.engines import mujoco as mujoco_engine
+from rlops.envs.robotics.engines import pybullet as pybullet_engine
 from rlops.errors import InvalidValue, UnknownName
 
 CART, REACH, PUSH = "rlops/CartBalance-v0", "rlops/ArmReach-v0", "rlops/ArmPush-v0"
@@ -56,10 +57,17 @@ def test_a_gap_is_told_as_the_parameter_that_makes_it(heavier_carts):
     assert [abs(one.share) for one in found.equivalents] == sorted(abs(one.share) for one in found.equivalents)
 
 
-def test_of_long_episodes_no_more_states_are_compared_than_the_other_engine_has_worlds():
+def test_however_long_the_episodes_few_worlds_of_the_other_engine_are_open_at_a_time(monkeypatch):
+    opened = []
+    real = pybullet_engine.World.__init__, pybullet_engine.World.close
+    monkeypatch.setattr(pybullet_engine.World, "__init__", lambda w, m: (opened.append(w), real[0](w, m))[1])
+    monkeypatch.setattr(pybullet_engine.World, "close", lambda w: (opened.remove(w), real[1](w))[1])
+    most = []
+    monkeypatch.setattr(pybullet_engine.World, "step", lambda *_: most.append(len(opened)))
     found = engine_gap(CART, make_controller("lqr", CART), episodes=3, every=1)
-    assert found.states == MOST_STATES
-    assert found.share < ROUND_OFF
+    assert found.states == MOST_STATES == len(most)
+    assert max(most) <= 64
+    assert opened == []
 
 
 def test_an_environment_without_engines_has_no_gap():
