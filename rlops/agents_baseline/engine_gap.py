@@ -28,6 +28,10 @@ ROUND_OFF = 1e-9
 """A gap below this share of a step is round-off: no parameter is its equivalent."""
 PROBE = 0.01
 """Share of a parameter's plausible range by which it is moved to see what that changes."""
+MOST_STATES = 600
+"""States that are compared, of all that were visited."""
+AT_ONCE = 32
+"""States that are compared at a time: each has a world of its own, and one of Bullet takes 30 MB."""
 KEPT = 5
 """Equivalent parameters that are told, the least change first."""
 
@@ -108,7 +112,7 @@ def engine_gap(
         agent: Who plays.
         engines: The one that plays, and the other.
         episodes: That are played, with the seeds ``seed`` and following.
-        every: One state of so many is compared.
+        every: One state of so many is compared, but not more than :data:`MOST_STATES` in all, spread evenly.
         seed: Of the first episode.
         params: Parameters that differ from the nominal ones.
         progress: Called with the number of comparisons done and to do.
@@ -134,9 +138,12 @@ def engine_gap(
         return Batch(family, number, rows, params=params, engine=engine)
 
     saved, actions = _visited(opened(engines[0], episodes), agent, episodes, every, seed)
+    spread = np.linspace(0, len(saved) - 1, min(len(saved), MOST_STATES)).astype(np.int64)
+    saved, actions = saved[spread], actions[spread]
     tell()
     first = _after(opened(engines[0], len(saved)), saved, actions)
-    other = _after(opened(engines[1], len(saved)), saved, actions)
+    parts = np.array_split(np.arange(len(saved)), -(-len(saved) // AT_ONCE))
+    other = np.concatenate([_after(opened(engines[1], len(part)), saved[part], actions[part]) for part in parts])
     before = _coordinates(saved["state"])
     groups = tuple(_groups(kernel, before, first, other))
     share = _overall(groups)

@@ -8,6 +8,7 @@ without the share that was served; :data:`SERVED_ONLY` names them, and :func:`sh
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -39,6 +40,8 @@ SERVED_ONLY = frozenset(
 """Key figures over served bookings: an agent that refuses the hard ones makes them look good."""
 
 COMPLETION = "completion_rate"
+SUCCESS = "is_success"
+"""A key figure that is 1 or 0: its interval is exact."""
 _TO_A_THOUSANDTH = ("pue", "tue", "itue")
 """Ratios near 1 whose differences are what counts."""
 MAX_ROWS = 64
@@ -51,7 +54,7 @@ LATENCY_WARM_UP = 3
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval by percentile bootstrap over episodes."""
+    """A mean with its 95 % interval: of a share exact, else by percentile bootstrap over episodes."""
 
     mean: float
     low: float
@@ -100,7 +103,12 @@ class Episodes:
 
     def intervals(self) -> dict[str, Interval]:
         """Return the mean of every figure with its interval."""
-        return bootstrap(self.figures())
+        found = bootstrap(self.figures())
+        return found | ({SUCCESS: proportion(*self.successes())} if SUCCESS in self.kpis else {})
+
+    def successes(self) -> tuple[int, int]:
+        """Return how many episodes succeeded, and of how many."""
+        return int(self.table[SUCCESS].sum()), len(self.table)
 
     def difference(self, other: Episodes) -> dict[str, Interval]:
         """Return the mean of this less ``other``, episode by episode, with its interval.
@@ -136,6 +144,48 @@ def bootstrap(figures: Mapping[str, np.ndarray], resamples: int = RESAMPLES) -> 
         means = weights @ values
         low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return {name: Interval(float(values[:, i].mean()), float(low[i]), float(high[i])) for i, name in enumerate(figures)}
+
+
+def proportion(successes: int, trials: int) -> Interval:
+    """Return a share with its exact 95 % interval (Clopper and Pearson 1934)."""
+    return Interval(
+        successes / trials, least_share(successes, trials, 0.975), 1.0 - least_share(trials - successes, trials, 0.975)
+    )
+
+
+def least_share(successes: int, trials: int, confidence: float = 0.95) -> float:
+    """Return the least share of successes that the exact one-sided binomial test does not reject.
+
+    >>> round(least_share(59, 59), 3), round(least_share(92, 93), 3)
+    (0.95, 0.95)
+
+    Args:
+        successes: Of ``trials``.
+        trials: At least 1.
+        confidence: That the true share is not below.
+    """
+    low, high = 0.0, successes / trials
+    for _ in range(60):  # halve what is between, until the digits of a float are used up
+        middle = 0.5 * (low + high)
+        if _at_least(successes, trials, middle) < 1.0 - confidence:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _at_least(successes: int, trials: int, share: float) -> float:
+    """Return the probability of so many ``successes`` or more, each trial succeeding with probability ``share``."""
+    if successes == 0 or share <= 0.0:
+        return float(successes == 0)
+    if share >= 1.0:
+        return 1.0
+    logs = [
+        math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
+        + k * math.log(share) + (trials - k) * math.log1p(-share)
+        for k in range(successes, trials + 1)
+    ]  # fmt: skip
+    return math.fsum(map(math.exp, logs))
 
 
 def evaluate(
@@ -314,7 +364,7 @@ def _timed(envs: Any, agent: Agent, seed: int) -> Latency:
 def shown(name: str, intervals: Mapping[str, Interval]) -> str:
     """Return the mean of one figure as text, always with the completion if it counts served bookings only."""
     mean = intervals[name].mean
-    is_share = name.endswith(("_share", "_rate")) or name.startswith(("completion_", "on_time_", "min_class"))
+    is_share = name.endswith(("_share", "_rate")) or name.startswith(("completion_", "on_time_", "min_class", SUCCESS))
     text = f"{mean:.1%}" if is_share else f"{mean:.3f}" if name in _TO_A_THOUSANDTH else f"{mean:,.1f}"
     if name in SERVED_ONLY and COMPLETION in intervals:
         return f"{text} ({intervals[COMPLETION].mean:.0%} served)"
@@ -325,7 +375,8 @@ def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
     """Return all that the evaluation knows, ready for JSON: one entry an agent, the first is the reference.
 
     Figures have ``mean``, ``low`` and ``high`` (95 % interval); ``difference`` is to the first agent, paired
-    by seed; those that count served bookings only also carry the mean ``completion_rate``.
+    by seed; those that count served bookings only also carry the mean ``completion_rate``. ``success_at_least`` holds
+    with 95 % confidence, by the exact one-sided binomial test.
     """
     entries = []
     for result in results:
@@ -345,6 +396,8 @@ def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
             "figures": {name: _entry(name, i, intervals) for name, i in intervals.items()},
             "latency_ms": vars(result.latency) if result.latency else None,
         }
+        if SUCCESS in result.kpis:
+            entry["success_at_least"] = least_share(*result.successes())
         if result is not results[0]:
             entry["difference"] = {name: vars(i) for name, i in result.difference(results[0]).items()}
         entries.append(entry)
@@ -359,11 +412,16 @@ def _entry(name: str, interval: Interval, intervals: Mapping[str, Interval]) -> 
 
 
 def write_json(path: str | Path, results: Sequence[Episodes]) -> None:
-    """Write :func:`summary` as JSON, all or nothing; what is not a number becomes null."""
+    """Write :func:`summary` as JSON."""
+    save_json(path, summary(results))
+
+
+def save_json(path: str | Path, content: Any) -> None:
+    """Write ``content`` as JSON, all or nothing; what is not a number becomes null."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(finite(summary(results)), indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(finite(content), indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
 
 

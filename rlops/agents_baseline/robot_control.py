@@ -145,10 +145,6 @@ class InverseKinematics(_Controller):
         shoulder, elbow, quill = np.arctan2(obs[:, 1], obs[:, 0]), np.arctan2(obs[:, 3], obs[:, 2]), obs[:, 4]
         goal = obs[:, 11:14]
         to_shoulder, to_elbow = joint_angles(goal[:, 0], goal[:, 1], elbow)
-        low, high = arm.LOWEST[arm.SHOULDER], arm.HIGHEST[arm.SHOULDER]
-        other = joint_angles(goal[:, 0], goal[:, 1], -elbow)
-        out = (to_shoulder < low) | (to_shoulder > high)
-        to_shoulder, to_elbow = np.where(out, other[0], to_shoulder), np.where(out, other[1], to_elbow)
         to_quill = goal[:, 2] - (arm.HEIGHT_M - kernel_arm_reach.HAND_M)
         left = np.stack([to_shoulder - shoulder, to_elbow - elbow, to_quill - quill], axis=1)
         return np.asarray(APPROACH_PER_S * left / np.array(arm.FASTEST))

@@ -40,6 +40,10 @@ from rlops.randomization import Randomization, spec_of
 
 OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations")
 RECENT_EPISODES = 100
+OUTCOMES = {COMPLETION: "rollout/completion_mean", "is_success": "rollout/success_mean"}
+"""Key figures that say how much of an episode's task was done, and under what name a training logs their mean."""
+PROGRESS_FILE = "tensorboard/progress.csv"
+"""What a training has logged, as a table; beside it, the same for TensorBoard."""
 _PROGRESS_S = 0.25
 
 
@@ -48,7 +52,8 @@ class Progress:
     """How far a training is; means are over the last hundred episodes, NaN before the first has ended.
 
     ``total`` is what the present speed promises if the time is limited. While a controller is imitated, ``imitating``
-    names it, and ``steps`` of ``total`` samples have been seen.
+    names it, and ``steps`` of ``total`` samples have been seen. ``completion`` is the share of a task that was done: of
+    bookings, or of episodes that succeeded.
     """
 
     steps: int
@@ -115,8 +120,9 @@ def train(
     """Train an agent and return the path of its model, ``out/model.zip``.
 
     ``out`` also gets the policy in arrays (``policies.py``), ``config.yaml`` (all that the result depends on, the
-    fingerprint of the dynamics and the digest of an image included) and ``tensorboard/``. Model, policy and
-    configuration appear only when the training is complete. The same call gives the same weights on the same machine.
+    fingerprint of the dynamics and the digest of an image included) and ``tensorboard/``, where ``progress.csv`` has the
+    same figures. Model, policy and configuration appear only when the training is complete. The same call gives the same
+    weights on the same machine.
 
     Args:
         id: The environment.
@@ -173,6 +179,7 @@ def train(
         if settings.get("demonstrations"):
             _imitate(model, world, settings, progress)
         model.learn(steps, callback=_callback(steps, progress, max_seconds))
+    model.logger.close()
     env.close()
     if spec is not None:
         schedule = {} if image else rows.schedule_state()
@@ -291,11 +298,11 @@ def _adapted(rows: Any, settings: Mapping[str, Any]) -> Any:
 def _logger(folder: Path) -> Any:
     from stable_baselines3.common.logger import configure
 
-    return configure(str(folder), ["tensorboard"])
+    return configure(str(folder), ["tensorboard", "csv"])
 
 
 def _callback(total: int, progress: Callable[[Progress], None] | None, max_seconds: float | None) -> Any:
-    """Return an SB3 callback that logs the completion, tells ``progress`` and stops after ``max_seconds``."""
+    """Return an SB3 callback that logs the outcomes, tells ``progress`` and stops after ``max_seconds``."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Watch(BaseCallback):
@@ -315,10 +322,10 @@ def _callback(total: int, progress: Callable[[Progress], None] | None, max_secon
                 for row in np.flatnonzero(self.locals["dones"]):
                     info = self.locals["infos"][row]
                     self.returns.append(info["episode"]["r"])
-                    if COMPLETION in info.get("kpis", {}):
-                        self.completions.append(float(info["kpis"][COMPLETION]))
-                if self.completions:
-                    self.logger.record("rollout/completion_mean", float(np.mean(self.completions)))
+                    for figure in OUTCOMES:
+                        if figure in info.get("kpis", {}):
+                            self.completions.append(float(info["kpis"][figure]))
+                            self.logger.record(OUTCOMES[figure], _mean(self.completions))
             if progress is not None and time.perf_counter() - self.told_s > _PROGRESS_S:
                 self._tell()
             return max_seconds is None or time.perf_counter() - self.began_s < max_seconds

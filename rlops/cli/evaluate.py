@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -139,16 +139,17 @@ def _advance(bar: Progress, task: TaskID, ended: int) -> None:
 
 def headline_table(results: Sequence[Episodes]) -> Table:
     """Return the figures that matter first: one row an agent; differences are paired with the first agent."""
-    from rlops.agents_baseline.evaluate import SERVED_ONLY, shown
+    from rlops.agents_baseline.evaluate import SERVED_ONLY, SUCCESS
 
     first = results[0]
     names = [name for name in HEADLINES if name in first.kpis]
     if not any(result.table[name].any() for result in results for name in names if "illegal" in name):
         names = [name for name in names if "illegal" not in name]
-    served = "in brackets: share served; " if SERVED_ONLY.intersection(names) else ""
+    notes = ["in brackets: share served"] if SERVED_ONLY.intersection(names) else []
+    notes += ["≥: what success is at least, with 95 % confidence"] if SUCCESS in names else []
     table = Table(
         title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
-        caption=f"difference: in return to {first.agent}, day by day; {served}p50, p95: a decision",
+        caption="; ".join([f"difference: in return to {first.agent}, day by day", *notes, "p50, p95: a decision"]),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -159,15 +160,23 @@ def headline_table(results: Sequence[Episodes]) -> Table:
         table.add_column(heading, justify="right", overflow="fold", min_width=max(map(len, heading.split())))
     for result in results:
         intervals = result.intervals()
-        difference = "" if result is first else _ranged(result.difference(first)["return"], signed=True)
+        difference = "" if result is first else ranged(result.difference(first)["return"], signed=True)
         table.add_row(
             result.agent,
-            _ranged(intervals["return"]),
+            ranged(intervals["return"]),
             difference,
-            *(shown(name, intervals).replace(" (", "\n(").replace(" served)", ")") for name in names),
+            *(_headline(result, name, intervals) for name in names),
             _latency(result).removesuffix(" ms"),
         )
     return table
+
+
+def _headline(result: Episodes, name: str, intervals: Mapping[str, Interval]) -> str:
+    """Return a key figure as text, with what it must not be shown without in a second line."""
+    from rlops.agents_baseline.evaluate import SUCCESS, least_share, shown
+
+    text = shown(name, intervals).replace(" (", "\n(").replace(" served)", ")")
+    return text if name != SUCCESS else f"{text}\n≥ {least_share(*result.successes()):.1%}"
 
 
 def figures_table(results: Sequence[Episodes]) -> Table:
@@ -186,7 +195,8 @@ def figures_table(results: Sequence[Episodes]) -> Table:
     return table
 
 
-def _ranged(interval: Interval, signed: bool = False) -> str:
+def ranged(interval: Interval, signed: bool = False) -> str:
+    """Return a mean and, in a second line, its interval as text."""
     sign = "+" if signed else ""
     return f"{interval.mean:{sign},.0f}\n[{interval.low:{sign},.0f}, {interval.high:{sign},.0f}]".replace("[", r"\[")
 

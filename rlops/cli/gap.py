@@ -1,8 +1,8 @@
-"""``rlops gap``: how far two physics engines are apart where a policy goes."""
+"""``rlops gap``: how far two physics engines are apart where a policy goes, and what it is worth in other worlds."""
 
 from __future__ import annotations
 
-import json as json_text
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +12,20 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
-from rlops.cli.evaluate import evaluate_with_bar, headline_table
+from rlops.cli.evaluate import ranged
 from rlops.cli.options import Id, Params, parameters, terminal
 from rlops.errors import InvalidValue
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlops.agents_baseline.agents import Agent
     from rlops.agents_baseline.engine_gap import Gap
+    from rlops.agents_baseline.evaluate import Episodes, Interval
+    from rlops.agents_baseline.transfer import World
+
+COMPARED_EPISODES = 16
+"""Whose states are compared: the one-step error needs no more."""
 
 
 def gap(
@@ -26,24 +34,29 @@ def gap(
         list[str] | None,
         typer.Option(metavar="NAME|PATH", help="Controller or trained agent; repeatable. Default: the reference."),
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Whose states are compared, and which are played.")] = 16,
+    episodes: Annotated[int, typer.Option(min=1, help="Played by every agent in every world.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of the first episode.")] = 0,
     param: Params = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the gap there.")] = None,
+    randomize: Annotated[
+        str, typer.Option(metavar="LEVEL|FILE", help="What the second world draws its parameters from.")
+    ] = "full",
+    profile: Annotated[str, typer.Option(metavar="NAME", help="The reality that is the last world.")] = "a1",
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the gap and the matrix there.")] = None,
 ) -> None:
-    """Measure the gap between MuJoCo and PyBullet: one-step error, equivalent parameters, returns in both."""
+    """Measure the gap between MuJoCo and PyBullet, and play agents in both, in randomized worlds, in a reality."""
     from rlops.agents_baseline.agents import load_agent
     from rlops.agents_baseline.controllers import reference_for
     from rlops.agents_baseline.engine_gap import engine_gap
-    from rlops.envs import parse_id
+    from rlops.agents_baseline.evaluate import save_json
+    from rlops.agents_baseline.transfer import cells, worlds
 
-    family, number = parse_id(id)
-    engines: tuple[str, ...] = getattr(family.kernel(number), "ENGINES", ())
-    if len(engines) < 2:
-        raise InvalidValue(f"{id} must have two physics engines to compare, got {len(engines)}. Choose a robot.")
+    where = worlds(id, randomize, profile)
     reference = reference_for(id, seed)
     agents = [load_agent(name, id) for name in agent] if agent else [reference] if reference else []
+    if not agents:
+        raise InvalidValue(f"{id} has no reference controller: name at least one agent, got none. Use --agent.")
     console, params = terminal(), parameters(param)
+    engines = (where[0].options["engine"], where[2].options["engine"])
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("comparing", total=None)
 
@@ -51,20 +64,66 @@ def gap(
             bar.update(task, completed=done, total=todo)
 
         found = engine_gap(
-            id, agents[0], (engines[0], engines[1]), episodes=episodes, seed=seed, params=params, progress=tell
+            id, agents[0], engines, episodes=min(episodes, COMPARED_EPISODES), seed=seed, params=params, progress=tell
         )
     console.print(gap_table(found))
     for line in told(found):
         console.print(line, highlight=False)
-    for engine in engines:
-        seeds = range(seed, seed + episodes)
-        results = evaluate_with_bar(console, id, agents, seeds, params=params, engine=engine)
-        table = headline_table(results)
-        table.title = f"{id} in {engine}: {episodes} episodes from seed {seed}, mean \\[95 % interval]"
-        console.print(table)
+    matrix = _played(console, id, agents, range(seed, seed + episodes), where, params)
+    console.print(transfer_table(id, matrix, where))
     if json is not None:
-        json.write_text(json_text.dumps(asdict(found), indent=1), encoding="utf-8")
+        save_json(json, {"gap": asdict(found), "transfer": cells(matrix, where)})
         console.print(f"[green]wrote[/green] {json}")
+
+
+def _played(
+    console: Console,
+    id: str,
+    agents: Sequence[Agent],
+    seeds: range,
+    where: Sequence[World],
+    params: dict[str, float | str],
+) -> list[list[Episodes]]:
+    """Return the transfer matrix, made under a progress bar."""
+    from rlops.agents_baseline.transfer import transfer
+
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("playing", total=len(agents) * len(where) * len(seeds))
+        ended: dict[tuple[str, str], int] = {}
+
+        def tell(agent: str, world: str, count: int) -> None:
+            ended[agent, world] = count
+            bar.update(task, description=f"{agent} in {world}", completed=sum(ended.values()))
+
+        return transfer(id, agents, seeds, where, params=params, progress=tell)
+
+
+def transfer_table(id: str, matrix: Sequence[Sequence[Episodes]], where: Sequence[World]) -> Table:
+    """Return success and return: one row an agent, one column a world."""
+    from rlops.agents_baseline.evaluate import SUCCESS
+
+    seeds = matrix[0][0].table["seed"]
+    table = Table(
+        title=f"{id}: {len(seeds)} episodes from seed {seeds[0]} in every world",
+        caption="success and return, each with its 95 % interval: of success exact, of the return by bootstrap",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("agent", overflow="fold")
+    for world in where:
+        table.add_column(world.name, justify="right", no_wrap=True)
+    for row in matrix:
+        intervals = [played.intervals() for played in row]
+        table.add_row(
+            row[0].agent,
+            *(f"{share(one[SUCCESS])}\n{ranged(one['return']).replace(chr(10), ' ')}" for one in intervals),
+            end_section=True,
+        )
+    return table
+
+
+def share(interval: Interval) -> str:
+    """Return a share with its interval as text, in percent."""
+    return rf"{interval.mean:.1%} \[{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 
 def gap_table(found: Gap) -> Table:

@@ -7,7 +7,7 @@ Each is imported where it is used, so that heavy libraries load only then.
 * :func:`~rlops.wrappers.scaling.scaled`: observations and actions within [-1, 1], and
   :func:`~rlops.wrappers.scaling.unscaled` back,
 * :func:`~rlops.wrappers.history.frames`: the last observations side by side,
-* :func:`~rlops.wrappers.goals.goals`: achieved and desired goals apart, for hindsight experience replay,
+* :func:`~rlops.wrappers.hindsight.goals`: achieved and desired goals apart, for hindsight experience replay,
 * :func:`~rlops.wrappers.episodes.logged`: a log of finished episodes,
 * :func:`~rlops.wrappers.privilege.privileged`: parameters in force beside the observation,
 * :func:`~rlops.wrappers.agents.agents_as_rows`: the agents of parallel environments as rows of a vector environment,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rlops.wrappers.acting import actuators
     from rlops.wrappers.agents import agents_as_rows
     from rlops.wrappers.episodes import logged
-    from rlops.wrappers.goals import goals
+    from rlops.wrappers.hindsight import goals
     from rlops.wrappers.history import frames
     from rlops.wrappers.privilege import privileged
     from rlops.wrappers.sb3 import to_sb3
@@ -36,7 +36,7 @@ _HOMES = {
     "actuators": "acting",
     "agents_as_rows": "agents",
     "frames": "history",
-    "goals": "goals",
+    "goals": "hindsight",
     "logged": "episodes",
     "privileged": "privilege",
     "scaled": "scaling",

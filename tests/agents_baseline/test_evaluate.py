@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 import rlops
+from rlops.agents_baseline.controllers import make_controller
 from rlops.agents_baseline.evaluate import (
     SERVED_ONLY,
     Episodes,
     Interval,
     bootstrap,
     evaluate,
+    least_share,
+    proportion,
     shown,
     summary,
     write_json,
@@ -172,3 +175,35 @@ def test_numbers_that_json_lacks_become_null(tmp_path, idle):
     (entry,) = json.loads((tmp_path / "k.json").read_text())
     assert entry["figures"]["lateness_share"]["mean"] is None
     assert summary([result])[0]["latency_ms"] is None
+
+
+@pytest.mark.parametrize(("failures", "trials"), [(0, 59), (1, 93), (2, 124), (5, 208)])
+def test_a_gate_of_95_percent_opens_at_the_published_numbers_of_episodes(failures, trials):
+    """See the table of exact one-sided tests: failures allowed, episodes needed."""
+    assert least_share(trials - failures, trials) >= 0.95
+    assert least_share(trials - 1 - failures, trials - 1) < 0.95
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_an_exact_interval_covers_the_share_at_least_as_often_as_it_says(share):
+    drawn = np.random.default_rng(0).binomial(40, share, 3000)
+    found = {int(k): proportion(int(k), 40) for k in set(drawn)}
+    assert 0.95 <= np.mean([found[k].low <= share <= found[k].high for k in drawn]) < 1.0
+
+
+def test_exact_intervals_are_those_of_the_tables():
+    """Clopper and Pearson: 8 of 10, and none and all of 10."""
+    assert proportion(8, 10).low == pytest.approx(0.4439, abs=1e-4)
+    assert proportion(8, 10).high == pytest.approx(0.9748, abs=1e-4)
+    assert proportion(0, 10).high == pytest.approx(1 - 0.025**0.1)
+    assert (proportion(0, 10).low, proportion(10, 10).high) == (0.0, 1.0)
+
+
+def test_success_has_an_exact_interval_also_where_no_episode_failed(tmp_path):
+    id = "rlops/CartBalance-v0"
+    played = evaluate(id, make_controller("lqr", id), range(8), latency=False, params={"horizon_steps": 200})
+    assert played.successes() == (8, 8)
+    assert played.intervals()["is_success"] == proportion(8, 8)
+    assert played.intervals()["is_success"].low < 0.7
+    (told,) = summary([played])
+    assert told["success_at_least"] == pytest.approx(0.05 ** (1 / 8))

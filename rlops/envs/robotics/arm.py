@@ -98,11 +98,14 @@ def seen(p, s, time, k, place):
 
 @njit(error_model="numpy")
 def goal_term(p, distance):
-    """Return the reward [-] for a ``distance`` [m] from the goal."""
+    """Return the reward [-] for a ``distance`` [m] from the goal.
+
+    The dense one is logarithmic: from far away to the tolerance, each halving of the distance is worth as much.
+    """
     near = distance <= p.tolerance_m
     if p.reward_mode == SPARSE:
         return 0.0 if near else -1.0
-    return (1.0 if near else 0.0) - 10.0 * distance
+    return (1.0 if near else 0.0) - math.log1p(distance / p.tolerance_m)
 
 
 @compiled

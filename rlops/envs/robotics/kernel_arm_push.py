@@ -36,8 +36,8 @@ RENDER_FPS = 50
 STEP_MINUTES = CONTROL_S / 60
 DERIVED = {"read": "observation", "seen": "observation"}
 INFO = ("failed",)
-GOAL = ("box", "goal")
-"""Beginnings of the names of the columns that say where the box is and where it should be."""
+GOAL = ("box", "goal", "left")
+"""Beginnings of the names of the columns that say where the box is, where it should be, and what is left to go."""
 
 TIMESTEP_S = 0.002
 SUBSTEPS = round(CONTROL_S / TIMESTEP_S)
@@ -45,12 +45,14 @@ SUBSTEPS = round(CONTROL_S / TIMESTEP_S)
 JOINTS = 2
 TIP_RADIUS_M, TIP_HALF_M = 0.02, 0.03
 TIP_HEIGHT_M = 0.05
+ROD_M = 0.055
+"""[m] The rod that holds the tip ends so far above the arm's joints, within the forearm, which is only seen."""
 BOX_START = (0.28, 0.34, 0.5)
 GOAL_START = (0.40, 0.48, 0.4)
 """The box begins, and the goal lies, between two radii [m] and within an angle [rad]: the box's to either side of the
 middle, the goal's to either side of the box."""
-APPROACH = -2.0
-"""[1/m] Of the distance between tip and box beyond touching."""
+APPROACH = -5.0
+"""[1/m] Of the tip's distance from where it would push the box straight to the goal."""
 FAILED = -100.0
 """[-] Reward of a step that the engine could not take."""
 START, TARGET = 0xE9B5DBA58189DBBC, 0x3956C25BF348B538
@@ -77,6 +79,10 @@ OBSERVATION = (
     Column("box_speed_y", "m/s", -3, 3, "of the box, as seen"),
     Column("goal_x", "m", -1, 1, "of the goal"),
     Column("goal_y", "m", -1, 1, "of the goal"),
+    Column("left_x", "m", -1, 1, "of the way from the box, as seen, to the goal"),
+    Column("left_y", "m", -1, 1, "of the way from the box, as seen, to the goal"),
+    Column("gap_x", "m", -1, 1, "from the tip, as seen, to the box"),
+    Column("gap_y", "m", -1, 1, "from the tip, as seen, to the box"),
 )
 REWARD_TERMS = ("goal", "approach", "effort", "failure")
 KPIS = (
@@ -104,15 +110,15 @@ def build(p):
     """Return the arm with its tip, and the box."""
     down = TIP_HEIGHT_M - HEIGHT_M
     tip = (
-        Geom("cylinder", (0.01, -0.5 * down), (p.fore_length_m, 0.0, 0.5 * down), colour=(0.45, 0.45, 0.48)),
         Geom(
-            "cylinder",
-            (TIP_RADIUS_M, TIP_HALF_M),
-            (p.fore_length_m, 0.0, down),
-            colour=(0.75, 0.22, 0.17),
+            "cylinder", (0.01, 0.5 * (ROD_M - down)), (p.fore_length_m, 0.0, 0.5 * (ROD_M + down)),
+            colour=(0.45, 0.45, 0.48),
+        ),
+        Geom(
+            "cylinder", (TIP_RADIUS_M, TIP_HALF_M), (p.fore_length_m, 0.0, down), colour=(0.75, 0.22, 0.17),
             touches=True,
         ),
-    )
+    )  # fmt: skip
     half = p.box_half_m
     box = Body(
         "box", p.box_mass_kg, box_inertia(p.box_mass_kg, half, half, half), "free", at=(BOX_START[1], 0.0, half),
@@ -169,11 +175,21 @@ def step(p, s, d, action):
     s.effort += effort
     s.terminated = s.failed
     s.truncated = not s.terminated and s.steps + 1 >= p.horizon_steps
-    gap = math.hypot(tip_x(p, s) - s.qpos[BOX], tip_y(p, s) - s.qpos[BOX + 1]) - p.box_half_m - TIP_RADIUS_M
     s.terms[0] = goal_term(p, s.distance)
-    s.terms[1] = APPROACH * max(gap, 0.0) if p.reward_mode == DENSE else 0.0
+    s.terms[1] = APPROACH * _astray(p, s) if p.reward_mode == DENSE else 0.0
     s.terms[2] = -p.effort_cost * effort
     s.terms[3] = FAILED if s.failed else 0.0
+
+
+@njit(error_model="numpy")
+def _astray(p, s):
+    """Return how far the tip is [m] from touching the box on the side away from the goal; 0 once the box is there."""
+    if s.distance <= p.tolerance_m:
+        return 0.0
+    back = 1.0 + (p.box_half_m + TIP_RADIUS_M) / s.distance
+    x = s.goal[0] + back * (s.qpos[BOX] - s.goal[0])
+    y = s.goal[1] + back * (s.qpos[BOX + 1] - s.goal[1])
+    return math.hypot(tip_x(p, s) - x, tip_y(p, s) - y)
 
 
 @njit(error_model="numpy")
@@ -196,7 +212,10 @@ def observe(p, s, d, out):
     out[10], out[11] = math.cos(turned), math.sin(turned)
     out[12] = min(max(s.qvel[BOX], -3.0), 3.0)
     out[13] = min(max(s.qvel[BOX + 1], -3.0), 3.0)
-    out[14], out[15] = s.goal[0], s.goal[1]
+    for k in range(2):
+        out[14 + k] = s.goal[k]
+        out[16 + k] = min(max(s.goal[k] - s.seen[2 + k], -1.0), 1.0)
+        out[18 + k] = min(max(s.seen[2 + k] - s.seen[k], -1.0), 1.0)
 
 
 @njit(error_model="numpy")

@@ -37,8 +37,8 @@ RENDER_FPS = 50
 STEP_MINUTES = CONTROL_S / 60
 DERIVED = {"read": "observation", "seen": "observation"}
 INFO = ("failed",)
-GOAL = ("hand", "goal")
-"""Beginnings of the names of the columns that say where the hand is and where it should be."""
+GOAL = ("hand", "goal", "left")
+"""Beginnings of the names of the columns that say where the hand is, where it should be, and what is left to go."""
 
 TIMESTEP_S = 0.002
 SUBSTEPS = round(CONTROL_S / TIMESTEP_S)
@@ -48,10 +48,13 @@ HAND_KG = 0.5
 """[kg] What the quill's drive holds against gravity, whatever it carries."""
 HAND_M = 0.3
 """[m] The hand hangs so far below the arm when the quill is at 0."""
+ABOVE_M = 0.16
+"""[m] The quill stands so far above the arm then, which is only seen."""
 NEAREST_M, FARTHEST_M = 0.2, 0.45
-WIDEST_RAD = 2.0
+WIDEST_RAD = 1.4
 LOWEST_M, HIGHEST_M = 0.05, 0.25
-"""Goals lie between these radii, within this angle to either side, and between these heights."""
+"""Goals lie between these radii, within this angle to either side, and between these heights: the arm reaches all of
+them with its elbow on either side."""
 FAILED = -100.0
 """[-] Reward of a step that the engine could not take."""
 START, TARGET = 0x7137449123EF65CD, 0xB5C0FBCFEC4D3B2F
@@ -77,6 +80,9 @@ OBSERVATION = (
     Column("goal_x", "m", -1, 1, "of the goal"),
     Column("goal_y", "m", -1, 1, "of the goal"),
     Column("goal_z", "m", -1, 1, "of the goal"),
+    Column("left_x", "m", -1, 1, "of the way from the hand, as seen, to the goal"),
+    Column("left_y", "m", -1, 1, "of the way from the hand, as seen, to the goal"),
+    Column("left_z", "m", -1, 1, "of the way from the hand, as seen, to the goal"),
 )
 REWARD_TERMS = ("goal", "effort", "failure")
 KPIS = (
@@ -107,7 +113,10 @@ def build(p):
         "quill", mass, inertia, "slide", "z", "elbow", at=(p.fore_length_m, 0.0, 0.0), centre=centre, damping=1.0,
         driven=True,
         geoms=(
-            Geom("cylinder", (0.015, 0.5 * HAND_M), (0.0, 0.0, -0.5 * HAND_M), colour=(0.45, 0.45, 0.48)),
+            Geom(
+                "cylinder", (0.015, 0.5 * (ABOVE_M + HAND_M)), (0.0, 0.0, 0.5 * (ABOVE_M - HAND_M)),
+                colour=(0.45, 0.45, 0.48),
+            ),
             Geom("sphere", (0.025,), (0.0, 0.0, -HAND_M), colour=(0.75, 0.22, 0.17)),
         ),
     )  # fmt: skip
@@ -175,6 +184,7 @@ def observe(p, s, d, out):
     for k in range(3):
         out[8 + k] = min(max(s.seen[k], -1.0), 1.0)
         out[11 + k] = s.goal[k]
+        out[14 + k] = min(max(s.goal[k] - s.seen[k], -1.0), 1.0)
 
 
 @njit(error_model="numpy")

@@ -93,7 +93,8 @@ def build(p):
     ends = tuple(
         Geom("box", (0.02, 0.08, 0.08), (side * RAIL_M, 0.0, 0.5), colour=(0.35, 0.35, 0.38)) for side in (-1, 1)
     )
-    return Model("cart-balance", (cart, hinged), TIMESTEP_S, scenery=(rail, *ends))
+    middle = Geom("cylinder", (0.03, STILL_M), (0.0, 0.0, 0.5), "x", (0.2, 0.62, 0.3))
+    return Model("cart-balance", (cart, hinged), TIMESTEP_S, scenery=(rail, *ends, middle))
 
 
 @njit(error_model="numpy")

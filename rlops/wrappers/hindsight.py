@@ -2,7 +2,8 @@
 
 Environments with a goal observe what has been achieved and what is desired among their other numbers. Here these
 stand apart, as in Gymnasium-Robotics, and the reward is a function of the two alone, so that a learner can ask what it
-would have been for another goal (Andrychowicz et al. 2017).
+would have been for another goal (Andrychowicz et al. 2017). Nothing else that is observed depends on the goal: it would
+go on telling the old one.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ def goals(env: Any) -> Any:
         env: A single or vector environment with a goal, for example ``rlops/ArmReach-v0``.
 
     Returns:
-        The environment with observations ``{"observation": as before, "achieved_goal": (g,), "desired_goal": (g,)}``,
-        and a method ``compute_reward(achieved, desired, info)`` that takes any leading axes. Its rewards are the term
-        ``goal`` of what is observed, without effort; ``info["reward_terms"]`` still has all terms.
+        The environment with observations ``{"observation": (k,), "achieved_goal": (g,), "desired_goal": (g,)}``, the
+        first as before but without the goal and the way to it, and a method ``compute_reward(achieved, desired, info)``
+        that takes any leading axes. Its rewards are the term ``goal`` of what is observed, without effort;
+        ``info["reward_terms"]`` still has all terms.
 
     Raises:
         InvalidValue: If the environment has no goal.
@@ -42,7 +44,7 @@ def kernel_of(face: Any) -> Any:
 
 
 class _Parts:
-    """Which columns of an observation are achieved and desired."""
+    """Which columns of an observation are achieved, which desired, and which know nothing of the goal."""
 
     def __init__(self, env: Any):
         self.face = getattr(env, "unwrapped", env)
@@ -53,26 +55,30 @@ class _Parts:
                 "Use for example rlops/ArmReach-v0 or rlops/ArmPush-v0."
             )
         names = [column.name for column in self.kernel.OBSERVATION]
-        self.achieved, self.desired = (
+        self.achieved, self.desired, left = (
             [k for k, name in enumerate(names) if name.rpartition("_")[0] == part and name[-1] in "xyz"]
             for part in self.kernel.GOAL
         )
+        kept = [k for k in range(len(names)) if k not in (*self.desired, *left)]
+        self._columns = dict(zip(PARTS, (kept, self.achieved, self.desired), strict=True))
 
     def split(self, obs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the parts of ``obs``, ``(…, k)``."""
-        return dict(zip(PARTS, (obs, obs[..., self.achieved], obs[..., self.desired]), strict=True))
+        return {name: obs[..., columns] for name, columns in self._columns.items()}
 
     def space(self, before: gym.Space[Any]) -> gym.spaces.Dict:
         """Return the space of one row."""
         assert isinstance(before, gym.spaces.Box)
-        goal = (gym.spaces.Box(before.low[part], before.high[part]) for part in (self.achieved, self.desired))
-        return gym.spaces.Dict(dict(zip(PARTS, (before, *goal), strict=True)))
+        return gym.spaces.Dict(
+            {name: gym.spaces.Box(before.low[part], before.high[part]) for name, part in self._columns.items()}
+        )
 
-    def rewards(self, params: np.ndarray, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
-        """Return the rewards ``(n,)`` of goals ``(n, g)``, by the ``params`` (n,) or (1,) in force."""
-        out = np.zeros(len(achieved))
-        given, wanted = (np.ascontiguousarray(part, np.float64) for part in (achieved, desired))
-        self.kernel.goal_rewards(params, given, wanted, out)
+    def rewards(self, params: np.ndarray, achieved: Any, desired: Any) -> np.ndarray:
+        """Return the rewards ``(…)`` of goals ``(…, g)``, by the ``params`` (n,) of all of them in order, or (1,)."""
+        given, wanted = np.broadcast_arrays(np.asarray(achieved, np.float64), np.asarray(desired, np.float64))
+        out = np.zeros(given.shape[:-1])
+        flat = [np.ascontiguousarray(goals).reshape(-1, given.shape[-1]) for goals in (given, wanted)]
+        self.kernel.goal_rewards(params, *flat, out.reshape(-1))
         return out
 
 
@@ -100,9 +106,7 @@ class Goals(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
         """Return what is earned by ``achieved_goal`` where ``desired_goal`` was wanted, both ``(…, g)``."""
-        achieved, desired = np.atleast_2d(achieved_goal), np.atleast_2d(desired_goal)
-        rewards = self._parts.rewards(self._parts.face.params[:1], achieved, desired)
-        return rewards.reshape(np.shape(achieved_goal)[:-1])
+        return self._parts.rewards(self._parts.face.params[:1], achieved_goal, desired_goal)
 
 
 class VectorGoals(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
@@ -138,6 +142,4 @@ class VectorGoals(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
         """Return what is earned by ``achieved_goal`` where ``desired_goal`` was wanted, both ``(…, g)``."""
-        achieved, desired = np.atleast_2d(achieved_goal), np.atleast_2d(desired_goal)
-        rewards = self._parts.rewards(self._parts.face.params[:1], achieved, desired)
-        return rewards.reshape(np.shape(achieved_goal)[:-1])
+        return self._parts.rewards(self._parts.face.params[:1], achieved_goal, desired_goal)
