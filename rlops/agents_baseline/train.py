@@ -120,9 +120,9 @@ def train(
     """Train an agent and return the path of its model, ``out/model.zip``.
 
     ``out`` also gets the policy in arrays (``policies.py``), ``config.yaml`` (all that the result depends on, the
-    fingerprint of the dynamics and the digest of an image included) and ``tensorboard/``, where ``progress.csv`` has the
-    same figures. Model, policy and configuration appear only when the training is complete. The same call gives the same
-    weights on the same machine.
+    fingerprint of the dynamics and the digest of an image included) and ``tensorboard/``, where ``progress.csv`` has
+    the same figures. Model, policy and configuration appear only when the training is complete. The same call gives
+    the same weights on the same machine.
 
     Args:
         id: The environment.
