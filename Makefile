@@ -33,7 +33,7 @@ demo: wheels ## show speed, learning, controllers, a day of dispatch, and its im
 
 test: wheels ## run every test
 	RLOPS_CACHE_DIR=$(CURDIR)/.cache/compiled $(BIN)/python -m rlops.envs.warming
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check $(CODE)

@@ -40,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(patch.undo)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the module that takes longest, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_built_images.py")
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder of calibration data: RLOPS_DATA, or ../shared/data beside the repository."""

@@ -234,6 +234,11 @@ class PolicyAgent:
         self.origin = origin or Identity()
         self.algo = policy.algo
 
+    @property
+    def uses_masks(self) -> bool:
+        """Whether illegal actions are excluded."""
+        return self.policy.masked
+
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Return an action for every row: ``(n,)`` int64, or ``(n, d)`` float64 where an action is a vector."""
         draws = None

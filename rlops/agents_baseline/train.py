@@ -178,8 +178,10 @@ def train(
         model.set_logger(_logger(out / "tensorboard"))
         if settings.get("demonstrations"):
             _imitate(model, world, settings, progress)
-        model.learn(steps, callback=_callback(steps, progress, max_seconds))
-    model.logger.close()
+        try:
+            model.learn(steps, callback=_callback(steps, progress, max_seconds))
+        finally:
+            model.logger.close()
     env.close()
     if spec is not None:
         schedule = {} if image else rows.schedule_state()

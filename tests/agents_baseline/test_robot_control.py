@@ -10,7 +10,7 @@ from rlops.agents_baseline.evaluate import evaluate
 from rlops.agents_baseline.robot_control import joint_angles, linear_cart, regulator
 from rlops.envs.batch import Batch
 from rlops.envs.contract import family
-from rlops.envs.robotics.profiles import PROFILES, reality
+from rlops.envs.robotics.profiles import reality
 
 CONTROLLERS = {"CartBalance": "lqr", "ArmReach": "inverse_kinematics", "ArmPush": "scripted_push"}
 EPISODES = 64
@@ -38,7 +38,7 @@ def test_a_controller_does_its_task_in_the_other_engine_too(name, controller):
     assert _succeeded(name, controller, 6, engine="pybullet") >= 5 / 6
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", CONTROLLERS)
 def test_a_declared_reality_is_harder_than_the_nominal_robot_and_not_hopeless(name):
     """Of parameters alone, so without the other engine, which is slow."""
     nominal = _played(name, CONTROLLERS[name])

@@ -59,7 +59,9 @@ def test_a_trained_agent_loads_and_acts(algo, tmp_path):
     told = []
     model = small(algo, tmp_path / "run", progress=told.append)
     assert model == tmp_path / "run" / "model.zip"
-    assert sorted(p.name for p in model.parent.iterdir()) == ["config.yaml", "model.zip", "tensorboard"]
+    weights = next(model.parent.glob("policy-*.npz")).name
+    names = ["config.yaml", "model.zip", weights, "policy.json", "tensorboard"]
+    assert sorted(p.name for p in model.parent.iterdir()) == names
     assert any((model.parent / "tensorboard").iterdir())
     assert told[-1].steps >= 500
     assert told[-1].total == 500
@@ -298,8 +300,10 @@ def test_an_agent_of_vectors_loads_and_acts(algo, tmp_path):
     agent = load_agent(tmp_path / "run", HALL)
     assert not agent.uses_masks
     played = evaluate(HALL, agent, range(3), params=DAY, latency=False)
-    again = evaluate(HALL, load_agent(model, HALL), range(3), params=DAY, latency=False, max_rows=2)
+    again = evaluate(HALL, agent, range(3), params=DAY, latency=False, max_rows=2)
     np.testing.assert_array_equal(again.table["return"], played.table["return"])
+    as_model = evaluate(HALL, load_agent(model, HALL), range(3), params=DAY, latency=False)
+    np.testing.assert_allclose(as_model.table["return"], played.table["return"], rtol=1e-5)
     obs = np.zeros((5, 10), np.float32)
     actions = agent.actions(None, obs, np.ones((5, 0), bool))
     assert actions.shape == (5, 2)

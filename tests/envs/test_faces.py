@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rlops
+from rlops.envs import FAMILIES
 from rlops.envs.contract import Column, Parameter
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, MissingExtra, UnknownName
 
@@ -84,8 +85,7 @@ def test_the_vector_face_names_row_value_and_step_and_moves_nothing(make_vec, ac
 def test_unknown_ids_versions_and_agents_are_named():
     assert _message(lambda: rlops.envs.parallel_env("rlops/Dispatch-v9"), UnknownName) == (
         "rlops has no environment named 'rlops/Dispatch-v9'. Did you mean rlops/Dispatch-v2 or rlops/Dispatch-v1 or "
-        "rlops/Dispatch-v0? It has: rlops/DatacenterCooling-v0, rlops/DatacenterCooling-v1, rlops/Dispatch-v0, "
-        "rlops/Dispatch-v1, rlops/Dispatch-v2, rlops/DispatchReposition-v2, rlops/DispatchStatic-v2."
+        f"rlops/Dispatch-v0? It has: {', '.join(sorted(id for family in FAMILIES for id in family.ids))}."
     )
     assert _message(lambda: rlops.envs.parallel_env("Dispatch"), InvalidValue) == (
         "An environment id must look like rlops/Dispatch-v2, got 'Dispatch'."

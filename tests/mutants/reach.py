@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 
 from rlops.envs import FAMILIES, parse_id
+from rlops.envs.robotics import ROBOTICS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "rlops"
-IDS = tuple(id for family in FAMILIES for id in family.ids)
+IDS = tuple(id for family in FAMILIES if family not in ROBOTICS for id in family.ids)
 
 Name = tuple[str, str]
 

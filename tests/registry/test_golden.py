@@ -132,7 +132,8 @@ def test_episodes_of_versions_end_in_every_way_that_was_found():
     for id, seen in ends.items():
         for one in read(golden_file(KernelSubject(id), golden.FOLDER)).recordings:
             seen |= {end for end in ("terminated", "truncated") if one.trace[f"ended.{end}"].any()}
-    assert all("terminated" in seen for seen in ends.values())
+    only_an_engine_ends_them = {"rlops/ArmReach-v0", "rlops/ArmPush-v0"}
+    assert {id for id, seen in ends.items() if "terminated" not in seen} == only_an_engine_ends_them
     assert {id for id, seen in ends.items() if "truncated" in seen} >= {"rlops/Dispatch-v1", "rlops/Dispatch-v2"}
 
 

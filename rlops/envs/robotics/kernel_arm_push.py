@@ -28,6 +28,7 @@ from rlops.envs.robotics.arm import (
 from rlops.envs.robotics.model import FLOOR, Body, Contact, Geom, Model, box_inertia
 from rlops.envs.robotics.motors import CONTROL_S, engine_fields, read_joint
 from rlops.envs.robotics.params import DENSE, PUSH_PARAMETERS
+from rlops.envs.robotics.rays import length
 
 PARAMETERS = PUSH_PARAMETERS
 ENGINES = ("mujoco", "pybullet")
@@ -152,7 +153,7 @@ def _look(p, s, time):
     """Read the joints, and see the tip and the box."""
     for j in range(JOINTS):
         read_joint(p, s, time, j, s.qpos[j], s.qvel[j])
-    s.distance = math.hypot(s.qpos[BOX] - s.goal[0], s.qpos[BOX + 1] - s.goal[1])
+    s.distance = length(s.qpos[BOX] - s.goal[0], s.qpos[BOX + 1] - s.goal[1])
     s.seen[0] = seen(p, s, time, 0, tip_x(p, s))
     s.seen[1] = seen(p, s, time, 1, tip_y(p, s))
     s.seen[2] = seen(p, s, time, 2, s.qpos[BOX])
@@ -189,7 +190,7 @@ def _astray(p, s):
     back = 1.0 + (p.box_half_m + TIP_RADIUS_M) / s.distance
     x = s.goal[0] + back * (s.qpos[BOX] - s.goal[0])
     y = s.goal[1] + back * (s.qpos[BOX + 1] - s.goal[1])
-    return math.hypot(tip_x(p, s) - x, tip_y(p, s) - y)
+    return length(tip_x(p, s) - x, tip_y(p, s) - y)
 
 
 @njit(error_model="numpy")
