@@ -176,9 +176,9 @@ def train(
             sb3_settings["policy_kwargs"] = {**sb3_settings.get("policy_kwargs", {}), **standardised}
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
         model.set_logger(_logger(out / "tensorboard"))
-        if settings.get("demonstrations"):
-            _imitate(model, world, settings, progress)
         try:
+            if settings.get("demonstrations"):
+                _imitate(model, world, settings, progress)
             model.learn(steps, callback=_callback(steps, progress, max_seconds))
         finally:
             model.logger.close()

@@ -37,13 +37,12 @@ def test_a_twin_with_contacts_is_apart_by_more_and_most_of_it_is_the_box():
 def heavier_carts(monkeypatch):
     """Offer an engine that is MuJoCo with a cart heavier by 40 g."""
 
-    class Engine(mujoco_engine.Engine):
-        def __init__(self, kernel, params, state, threads):
-            shifted = params.copy()
-            shifted["cart_mass_kg"] += 0.04
-            super().__init__(kernel, shifted, state, threads)
+    def opened(kernel, params, state, threads):
+        shifted = params.copy()
+        shifted["cart_mass_kg"] += 0.04
+        return mujoco_engine.opened(kernel, shifted, state, threads)
 
-    monkeypatch.setitem(sys.modules, "engine_with_heavier_carts", SimpleNamespace(Engine=Engine))
+    monkeypatch.setitem(sys.modules, "engine_with_heavier_carts", SimpleNamespace(opened=opened))
     monkeypatch.setitem(engines.ENGINES, "heavier", "engine_with_heavier_carts")
     monkeypatch.setattr(kernel_cart_balance, "ENGINES", ("mujoco", "heavier"))
 
@@ -60,7 +59,7 @@ def test_a_gap_is_told_as_the_parameter_that_makes_it(heavier_carts):
 def test_however_long_the_episodes_few_worlds_of_the_other_engine_are_open_at_a_time(monkeypatch):
     opened = []
     real = pybullet_engine.World.__init__, pybullet_engine.World.close
-    monkeypatch.setattr(pybullet_engine.World, "__init__", lambda w, m: (opened.append(w), real[0](w, m))[1])
+    monkeypatch.setattr(pybullet_engine.World, "__init__", lambda w, *of: (opened.append(w), real[0](w, *of))[1])
     monkeypatch.setattr(pybullet_engine.World, "close", lambda w: (opened.remove(w), real[1](w))[1])
     most = []
     monkeypatch.setattr(pybullet_engine.World, "step", lambda *_: most.append(len(opened)))
