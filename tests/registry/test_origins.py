@@ -58,7 +58,7 @@ def test_what_is_trained_within_an_image_is_what_is_trained_here(here, image, tm
     there = trained(tmp_path / "there", image=name, runtime="process")
     assert configured(there)["digest"] == digest
     assert configured(there)["fingerprint"] == configured(here)["fingerprint"]
-    weights = [load_agent(folder, ID).model.policy.state_dict() for folder in (here, there)]
+    weights = [load_agent(folder / "model.zip", ID).model.policy.state_dict() for folder in (here, there)]
     assert all((weights[0][part] == weights[1][part]).all() for part in weights[0])
     agent = load_agent(there, ID)
     inside = evaluate(ID, agent, [0, 1, 2], latency=False, image=name, runtime="process")
