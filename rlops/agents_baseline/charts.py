@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlops.errors import MissingExtra
+from rlops.files import written
 
 PAPER, INK, SOFT_INK, RULE = "#f5f5f2", "#202938", "#626a76", "#dfdfda"
 _STYLE: Any = {
@@ -36,9 +37,6 @@ def styled() -> Any:
 
 def save(figure: Any, path: str | Path) -> Path:
     """Write a figure into an image file whose suffix says the format, and return its path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    figure.savefig(unfinished, facecolor=PAPER)
-    unfinished.replace(path)
-    return path
+    with written(path) as partial:
+        figure.savefig(partial, facecolor=PAPER)
+    return Path(path)

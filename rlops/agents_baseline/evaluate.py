@@ -23,6 +23,7 @@ from rlops.agents_baseline.agents import Agent, one_torch_thread
 from rlops.agents_baseline.worlds import World
 from rlops.envs.robotics.engines import COMFORTABLE_ROWS
 from rlops.errors import InvalidValue
+from rlops.files import written
 from rlops.randomization import Randomization, spec_of
 from rlops.registry.origins import check_origin, identity_of
 from rlops.registry.remote.protocol import Identity
@@ -418,11 +419,8 @@ def write_json(path: str | Path, results: Sequence[Episodes]) -> None:
 
 def save_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as JSON, all or nothing; what is not a number becomes null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(finite(content), indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with written(path) as partial:
+        partial.write_text(json.dumps(finite(content), indent=1) + "\n", encoding="utf-8")
 
 
 def finite(value: Any) -> Any:

@@ -6,7 +6,6 @@ the best one, ``(n,)`` int64 or ``(n, d)`` float32.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from rlops.envs import parse_id
 from rlops.envs.contract import bounds
 from rlops.envs.faces import VectorEnv
 from rlops.errors import MissingExtra
+from rlops.files import written
 
 OPSET = 18
 BATCH_ROWS = 256
@@ -41,14 +41,9 @@ def write_onnx(policy: Policy, path: str | Path) -> Path:
         raise MissingExtra("The export to ONNX", "export") from None
     model = _Graph(policy).model()
     onnx.checker.check_model(model, full_check=True)
-    path = Path(path)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with written(path) as partial:
         onnx.save(model, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 def write_int8(source: str | Path, path: str | Path) -> Path:
@@ -61,14 +56,9 @@ def write_int8(source: str | Path, path: str | Path) -> Path:
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError:
         raise MissingExtra("The export to INT8", "export") from None
-    path = Path(path)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with written(path) as partial:
         quantize_dynamic(source, partial, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 class _Graph:

@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from rlops.envs.compiling import compiled
 from rlops.envs.contract import bounds, width
 from rlops.envs.draws import normal, stream_key, uniform
 from rlops.errors import InvalidFile, InvalidValue
+from rlops.files import written
 from rlops.registry.remote.protocol import Identity
 
 POLICY_FILE = "policy.json"
@@ -178,7 +178,6 @@ class Policy:
         A policy that is there is replaced as a whole: its JSON names the file of its arrays.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         packed = io.BytesIO()
         arrays: Any = dict(self.arrays)
         np.savez(packed, **arrays)
@@ -195,8 +194,10 @@ class Policy:
             "arrays": {name: {"shape": list(a.shape), "sha256": _hash(a)} for name, a in self.arrays.items()},
             "trained": dict(self.trained),
         }
-        _replace(folder / weights, packed.getvalue())
-        _replace(folder / POLICY_FILE, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        with written(folder / weights) as partial:
+            partial.write_bytes(packed.getvalue())
+        with written(folder / POLICY_FILE) as partial:
+            partial.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         for old in folder.glob("policy-*.npz"):
             if old.name != weights:
                 old.unlink()
@@ -282,16 +283,6 @@ def _shown(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 def _hash(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file all or nothing."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ All act on what is observed alone, and know the nominal robot.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,7 @@ CIRCLE_M, CIRCLE_PER_S, CIRCLE_M_PER_S = 0.11, 5.0, 0.3
 """at this distance from its middle, held so fast, with this speed."""
 
 
-class _Controller:
+class _Controller(ABC):
     """A rule from observations to actions."""
 
     def __init__(self, name: str, version: int, seed: int = 0):
@@ -53,9 +54,9 @@ class _Controller:
         """Return an action for every row, ``(n, d)`` float64 within -1 … 1."""
         return np.asarray(np.clip(self.wanted(envs, np.asarray(obs, np.float64)), -1.0, 1.0))
 
+    @abstractmethod
     def wanted(self, envs: Any, obs: np.ndarray) -> np.ndarray:
         """Return what the rule wants, ``(n, d)``."""
-        raise NotImplementedError
 
 
 class RandomVector(_Controller):

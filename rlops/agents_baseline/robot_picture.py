@@ -15,6 +15,7 @@ from rlops.agents_baseline.controllers import make_controller
 from rlops.envs import parse_id
 from rlops.envs.faces import Env
 from rlops.errors import MissingExtra
+from rlops.files import written
 
 MOMENTS = (
     ("rlops/CartBalance-v0", "lqr", 1, 15),
@@ -50,9 +51,8 @@ def write_picture(path: str | Path) -> Path:
     for k, one in enumerate(MOMENTS):
         shown = Image.fromarray(moment(*one)).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
         whole.paste(shown, (k * WIDTH, 0))
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    whole.save(unfinished, format="png", optimize=True)
-    unfinished.replace(path)
+    with written(path) as partial:
+        whole.save(partial, format="png", optimize=True)
     return path
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-import os
 import platform
 import time
 from collections import deque
@@ -36,6 +35,7 @@ from rlops.agents_baseline.policies import POLICY_FILE, Policy, of_model
 from rlops.agents_baseline.worlds import World
 from rlops.envs import parse_id
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
+from rlops.files import written
 from rlops.randomization import Randomization, spec_of
 
 OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations")
@@ -390,19 +390,14 @@ def _plain(value: Any) -> Any:
 
 def _write(out: Path, model: Any, config: Mapping[str, Any]) -> None:
     """Write the configuration, the policy in arrays and the model, each all or nothing, the model last."""
-    partial = out / f".{os.getpid()}.partial.zip"
     try:
         policy: Policy | None = of_model(model, config["algo"], config["id"], config)
     except InvalidValue as error:  # a network of the user's own
         policy, config = None, {**config, "not_in_arrays": str(error)}
-    try:
+    with written(out / MODEL_FILE) as partial:
         model.save(partial)
-        text = out / f".{os.getpid()}.partial.yaml"
-        text.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        text.replace(out / CONFIG_FILE)
+        with written(out / CONFIG_FILE) as text:
+            text.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         (out / POLICY_FILE).unlink(missing_ok=True)
         if policy is not None:
             policy.write(out)
-        partial.replace(out / MODEL_FILE)
-    finally:
-        partial.unlink(missing_ok=True)

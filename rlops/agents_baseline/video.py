@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from rlops.agents_baseline.agents import decision
 from rlops.envs import parse_id
 from rlops.errors import InvalidValue, MissingExtra
+from rlops.files import written
 
 if TYPE_CHECKING:
     from rlops.agents_baseline.agents import Agent
@@ -86,18 +87,29 @@ def write_video(
     if fps is not None and fps < 1:
         raise InvalidValue(f"fps must be at least 1, got {fps}.")
     encoder = _encoder()
-    path.parent.mkdir(parents=True, exist_ok=True)
     env = _opened(id, params, options)
     env = env if prepare is None else prepare(env)
-    unfinished = path.with_name(f".unfinished-{path.name}")
+    with written(path) as unfinished:
+        return _film(encoder, unfinished, env, pictures(env, agent, seed, override), fps, progress)
+
+
+def _film(
+    encoder: Any,
+    path: Path,
+    env: Any,
+    shown: Iterable[tuple[float, np.ndarray]],
+    fps: int | None,
+    progress: Callable[[float], None] | None,
+) -> int:
+    """Write pictures into a film; return how many there were."""
     count = 0
     film = None
     try:
-        for now, picture in pictures(env, agent, seed, override):
+        for now, picture in shown:
             if film is None:
                 height, width = picture.shape[:2]
                 film = encoder.write_frames(
-                    unfinished,
+                    path,
                     (width, height),
                     fps=fps or env.metadata["render_fps"],
                     codec="libx264",
@@ -109,13 +121,9 @@ def write_video(
             count += 1
             if progress is not None:
                 progress(now)
-        if film is not None:
-            film.close()
-        unfinished.replace(path)
     finally:
         if film is not None:
             film.close()
-        unfinished.unlink(missing_ok=True)
     return count
 
 
@@ -128,17 +136,15 @@ def write_gif(film: str | Path, path: str | Path, fps: int = 10) -> Path:
     """
     path = Path(path)
     palette = path.with_name(f".palette-{path.stem}.png")
-    unfinished = path.with_name(f".unfinished-{path.name}")
     scale = f"fps={fps},scale={_GIF_WIDTH}:-1:flags=lanczos"
     colours = f"{scale},palettegen=max_colors=96:stats_mode=diff"
     mapped = f"{scale}[x];[x][1:v]paletteuse=dither=none"
     try:  # twice over the film, so that the pictures need not be kept
         _run_encoder(film, ["-vf", colours, str(palette)])
-        _run_encoder(film, ["-i", str(palette), "-lavfi", mapped, str(unfinished)])
-        unfinished.replace(path)
+        with written(path) as unfinished:
+            _run_encoder(film, ["-i", str(palette), "-lavfi", mapped, str(unfinished)])
     finally:
         palette.unlink(missing_ok=True)
-        unfinished.unlink(missing_ok=True)
     return path
 
 

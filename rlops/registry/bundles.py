@@ -5,12 +5,12 @@ A bundle is a tar archive of an OCI image layout, which skopeo and podman read t
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from rlops.errors import InvalidFile, MissingContent
+from rlops.files import written
 from rlops.registry import oci
 from rlops.registry.layers import File, layer
 from rlops.registry.oci import Descriptor, Index
@@ -27,8 +27,6 @@ def save(store: Store, references: Iterable[Reference], path: str | Path) -> lis
         MissingContent: If one of them is not in the store.
         CorruptContent: If something of it is damaged.
     """
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with store.writing():
         images = [Image(reference, store.resolve(reference)) for reference in references]
         named = [one.descriptor.annotated(**{oci.REF_NAME: str(one.reference)}) for one in images]
@@ -43,13 +41,9 @@ def save(store: Store, references: Iterable[Reference], path: str | Path) -> lis
         files = {f"{_BLOBS}{digest.removeprefix('sha256:')}": File(store.blob_path(digest)) for digest in parts}
         files["oci-layout"] = File((store.root / "oci-layout").read_bytes())
         files["index.json"] = File(Index(manifests=entries).encoded())
-        try:
-            with partial.open("wb") as file:
-                for chunk in layer(files):
-                    file.write(chunk)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written(path) as partial, partial.open("wb") as file:
+            for chunk in layer(files):
+                file.write(chunk)
     return images
 
 

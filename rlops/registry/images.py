@@ -26,6 +26,7 @@ from typing import Any
 
 from rlops.envs import parse_id
 from rlops.errors import InvalidFile, InvalidReference, InvalidValue
+from rlops.files import written
 from rlops.registry import inside, oci
 from rlops.registry.labels import labels
 from rlops.registry.layers import File, layer
@@ -228,7 +229,8 @@ def _dependencies(store: Store, name: str, wheels: list[Wheel], fresh: bool) -> 
     for wheel in wheels:
         files |= files_of(wheel.path)
     made = _part(store, name, "dependencies", with_bytecode(files, f"{_PARTS}/dependencies"))
-    _write(note, made.encoded())
+    with written(note) as partial:
+        partial.write_bytes(made.encoded())
     return made
 
 
@@ -377,12 +379,6 @@ def _cache(name: str) -> Path:
 
 def _key(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def forget() -> None:

@@ -6,13 +6,13 @@ Names are for people; the lock holds digests and fingerprints. What is pulled by
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rlops.errors import CorruptContent, InvalidFile, MovedDynamics
+from rlops.files import written
 from rlops.registry.labels import about_image
 from rlops.registry.references import Reference
 from rlops.registry.store import Store
@@ -92,12 +92,8 @@ def write_lock(entries: Mapping[str, Locked], path: Path = FILE) -> None:
     """Write a lock; the same entries make the same file."""
     images = [asdict(entries[name]) for name in sorted(entries)]
     text = json.dumps({"format": FORMAT, "images": images}, indent=1, sort_keys=True, ensure_ascii=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with written(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_locked(store: Store, expected: Locked) -> None:

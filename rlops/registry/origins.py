@@ -6,6 +6,7 @@ once and kept beside the compiled code, under a name that follows from all that 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import rlops
 from rlops.envs import parse_id
 from rlops.errors import IdentityMismatch
+from rlops.files import written
 from rlops.registry.remote.protocol import Identity
 
 DYNAMICS = ("rlops/__init__.py", "rlops/errors.py", "rlops/envs/", "rlops/randomization/", "rlops/registry/dynamics/",
@@ -70,13 +72,8 @@ def _kept(id: str, platform: Mapping[str, str], engine: str) -> Path:
 
 def _keep(path: Path, text: str) -> None:
     """Write a file as a whole; where none can be written, nothing is kept."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError), written(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
 
 
 def check_origin(trained: Identity, met: Identity, name: str) -> None:

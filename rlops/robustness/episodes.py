@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +23,7 @@ from rlops.agents_baseline.evaluate import played
 from rlops.agents_baseline.worlds import World
 from rlops.envs.robotics.engines import COMFORTABLE_ROWS
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra
+from rlops.files import written
 
 CHUNK = 256
 """Episodes that are written together; what an interruption costs at most."""
@@ -208,18 +207,6 @@ def _key(chunk: Design, policy: str) -> str:
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """Yield the temporary path of a file, which gets its name when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_parquet(table: np.ndarray, path: str | Path) -> None:

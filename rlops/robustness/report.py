@@ -18,12 +18,13 @@ import rlops
 from rlops.agents_baseline.agents import Agent
 from rlops.agents_baseline.evaluate import finite
 from rlops.errors import InvalidFile, InvalidValue
+from rlops.files import written
 from rlops.randomization import Randomization
 from rlops.registry.dynamics.fingerprint import fingerprint
 from rlops.registry.dynamics.kernels import KernelSubject
 from rlops.robustness import baseline, parts
 from rlops.robustness.deciding import configuration, digest_of, policy
-from rlops.robustness.episodes import Work, read_parquet, write_parquet, written
+from rlops.robustness.episodes import Work, read_parquet, write_parquet
 from rlops.robustness.failures import catalogue
 from rlops.robustness.figures import Figures
 from rlops.robustness.gates import EXIT, FAIL, judged, verdict

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlops.errors import MissingExtra
+from rlops.files import written
 
 if TYPE_CHECKING:
     from rlops.registry.dynamics.diff import Contrast, Diff
@@ -24,10 +25,8 @@ def draw(diff: Diff, path: Path) -> Path:
     Raises:
         MissingExtra: If Matplotlib is not installed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    _figure(diff).savefig(unfinished, facecolor=_PAPER)
-    unfinished.replace(path)
+    with written(path) as partial:
+        _figure(diff).savefig(partial, facecolor=_PAPER)
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import rlops
 from rlops.agents_baseline.evaluate import finite
+from rlops.files import written
 from rlops.registry.dynamics.check import CANNOT_JUDGE, ERROR, Level, Result, check_id
 from rlops.registry.dynamics.negative import negative_checks
 from rlops.registry.dynamics.traces import CHANGED, SAME
@@ -65,8 +65,6 @@ def write_junit(results: Sequence[Result], path: str | Path) -> None:
                 ET.SubElement(case, "error", message=level.told.splitlines()[-1]).text = level.told
                 counts["errors"] += 1
         suite.attrib.update({name: str(count) for name, count in {"tests": len(suite), **counts}.items()})
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     ET.indent(suites)
-    partial.write_bytes(ET.tostring(suites, encoding="utf-8", xml_declaration=True))
-    partial.replace(target)
+    with written(path) as partial:
+        partial.write_bytes(ET.tostring(suites, encoding="utf-8", xml_declaration=True))

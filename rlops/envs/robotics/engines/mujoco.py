@@ -10,6 +10,7 @@ them, flattened, by the same names.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
@@ -83,7 +84,7 @@ def model_fields(compiled: Any, model: Model) -> Iterator[Field]:
             yield "pair_friction", (c, k), contact.friction
 
 
-class _Worlds:
+class _Worlds(ABC):
     """Rows of one model whose own fields are kept up with their parameters."""
 
     def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray, threads: int):
@@ -119,14 +120,17 @@ class _Worlds:
             fields = model_fields(self._model, self.kernel.build(_columns_of(self._params)[rows]))
             self._write(rows, [field for field in fields if np.ndim(field[2])])
 
+    @abstractmethod
     def _open(self) -> None:
-        raise NotImplementedError
+        """Make the simulations, of the model."""
 
+    @abstractmethod
     def _write(self, rows: np.ndarray, fields: list[Field]) -> None:
-        raise NotImplementedError
+        """Give ``rows`` their values of ``fields``."""
 
     def close(self) -> None:
-        """Do nothing: what is held goes with the object."""
+        """Forget the simulations, which would be made anew; the operating system lent nothing."""
+        self._process = -1
 
 
 _NEVER = -(2**63)
