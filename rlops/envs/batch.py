@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numba
@@ -70,9 +70,9 @@ class Outputs:
         "agent_reward",
     )  # fmt: skip
 
-    def __init__(self, kernel: Any, n: int, agents: int):
-        """Allocate the buffers for ``n`` rows of ``kernel`` and ``agents`` agents each."""
-        self.obs = np.zeros((n, width(kernel.OBSERVATION)), np.float32)
+    def __init__(self, kernel: Any, n: int, agents: int, obs: np.ndarray | None = None):
+        """Allocate the buffers for ``n`` rows of ``kernel`` and ``agents`` agents each; ``obs`` may be given."""
+        self.obs = np.zeros((n, width(kernel.OBSERVATION)), np.float32) if obs is None else obs
         self.mask = np.zeros((n, kernel.ACTION if hasattr(kernel, "mask") else 0), np.int8)
         self.reward = np.zeros(n)
         self.terminated = np.zeros(n, np.bool_)
@@ -251,16 +251,34 @@ class Batch:
             "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
             "chosen": np.zeros(self.rows, np.bool_), "bids": np.zeros(bids, np.float64 if wide else np.int64),
         }  # fmt: skip
-        self.out, self._other = self._new_side(), self._new_side()
+        self._own = self.out, self._other = self._new_side(), self._new_side()
+        self._given: list[Outputs] = []
         self._lends = self._lends and self.out.nbytes >= _LENT_BYTES
         self.lent = self._lends
         self._sides = [self.out, self._other]
         self._kept: Outputs | None = None
 
-    def _new_side(self) -> Outputs:
-        side = Outputs(self.kernel, self.rows, self._agents)
+    def _new_side(self, obs: np.ndarray | None = None) -> Outputs:
+        side = Outputs(self.kernel, self.rows, self._agents, obs)
         side.locate(self._shared, self._action_dtype, self.threads)
         return side
+
+    def show_in(self, places: Sequence[np.ndarray]) -> None:
+        """Let what rows observe be written into one of ``places``, ``(n, k)`` float32 each, that :meth:`turn_to` names.
+
+        Only without ``lends``.
+        """
+        self._given = [self._new_side(place) for place in places]
+        self._sides = [*self._own, *self._given]
+
+    def turn_to(self, place: int | None) -> bool:
+        """Choose where the next step or reset writes; return whether it is the place of that number.
+
+        What shows the present is never written over: if it lies there, and for None, own buffers are used.
+        """
+        given = place is not None and self._given[place] is not self.out
+        self._other = self._given[place] if given else self._own[self.out is self._own[0]]  # type: ignore[index]
+        return given
 
     def _first_call(self, address: int, actions: int, verb: int) -> int:
         """Call through Numba's dispatcher, which compiles; later calls go to the compiled function directly.
@@ -342,11 +360,15 @@ class Batch:
         self._for_rows(OBSERVE, rows)
 
     def _turn(self, rows: np.ndarray) -> None:
-        """Go to other buffers, taking along what the rows not in ``rows`` show."""
+        """Go to other buffers, taking along what the rows not in ``rows`` show.
+
+        What they observe is written anew: whoever has the old buffers may have written into them.
+        """
         before = self.out
         self._go_on()
         if not rows.all():
             self.out.copy_from(before)
+            self._for_rows(OBSERVE, ~rows & self.started)
 
     def _go_on(self) -> None:
         """Go to the other buffers, or, if buffers are lent, to some that nobody holds."""

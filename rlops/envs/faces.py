@@ -576,6 +576,33 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             return out.obs.copy(), out.reward.copy(), out.terminated.copy(), out.truncated.copy(), infos
         return out.obs, out.reward, out.terminated, out.truncated, infos
 
+    def show_in(self, places: Sequence[np.ndarray]) -> None:
+        """Let observations be written into memory of the caller's, for example such as another process sees.
+
+        Args:
+            places: Arrays ``(n, k)`` float32; :meth:`turn_to` says into which one the next step or reset writes.
+
+        Raises:
+            InvalidValue: If the environment returns copies, or a place is of another shape or type.
+        """
+        if self.copy:
+            raise InvalidValue("An environment must be made with copy=False to show what it observes in given places.")
+        for place in places:
+            if place.shape != self._batch.out.obs.shape or place.dtype != np.float32 or not place.flags.c_contiguous:
+                raise InvalidValue(
+                    f"Observations must be shown in contiguous float32 of shape {self._batch.out.obs.shape}, got "
+                    f"{place.dtype} of {place.shape}."
+                )
+        self._batch.show_in(places)
+
+    def turn_to(self, place: int | None) -> bool:
+        """Choose the place for what the next step or reset observes, and return whether it will lie there.
+
+        What is observed now is not written over: if it lies there, and for None, memory of the environment's own is
+        used.
+        """
+        return self._batch.turn_to(place)
+
     def _checked(self, actions: Any) -> np.ndarray:
         """Return ``actions`` as the array that the compiled step takes."""
         array = np.asarray(actions)

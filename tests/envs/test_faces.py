@@ -292,3 +292,48 @@ def test_actions_that_only_look_like_one_a_row_are_refused(make_vec):
         with pytest.raises(InvalidAction, match=r"actions must be integers of shape \(4,\)"):
             envs.step(wrong)
     assert (envs.unwrapped.state["steps"] == 0).all()
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_what_a_caller_writes_into_observations_shows_in_no_other_row_of_a_later_reset(make_vec, copy):
+    rows = 64  # so many that buffers are lent instead of copied
+    envs, untouched = (make_vec(V0, num_envs=rows, autoreset_mode="Disabled", copy=copy) for _ in range(2))
+    chosen = np.arange(rows) == 3
+    for env in (envs, untouched):
+        env.reset(seed=0)
+    seen, infos = envs.step(np.full(rows, 200))[::4]
+    untouched.step(np.full(rows, 200))
+    seen[:], infos["action_mask"][:] = -7.0, 1
+    again, expected = (env.reset(options={"reset_mask": chosen}) for env in (envs, untouched))
+    np.testing.assert_array_equal(again[0], expected[0])
+    np.testing.assert_array_equal(again[1]["action_mask"], expected[1]["action_mask"])
+
+
+def test_observations_are_shown_in_the_places_that_a_caller_gives(make_vec):
+    envs, usual = (make_vec(V0, num_envs=3, copy=False) for _ in range(2))
+    places = [np.zeros(usual.observation_space.shape, np.float32) for _ in range(2)]
+    envs.show_in(places)
+    usual.reset(seed=0)
+    assert envs.turn_to(1)
+    assert envs.reset(seed=0)[0] is places[1]
+    actions = np.zeros(3, np.int64)
+    for place in (0, 1, 0):
+        expected = usual.step(actions)[0]
+        assert envs.turn_to(place)
+        assert envs.step(actions)[0] is places[place]
+        np.testing.assert_array_equal(places[place], expected)
+    before = places[0].copy()
+    assert not envs.turn_to(0)  # the present lies there
+    np.testing.assert_array_equal(envs.step(actions)[0], usual.step(actions)[0])
+    np.testing.assert_array_equal(places[0], before)
+    assert not envs.turn_to(None)
+    envs.step(actions)
+    np.testing.assert_array_equal(places[0], before)
+
+
+def test_places_for_observations_must_fit(make_vec):
+    with pytest.raises(InvalidValue, match="made with copy=False"):
+        make_vec(V0, num_envs=2).show_in([])
+    envs = make_vec(V0, num_envs=2, copy=False)
+    with pytest.raises(InvalidValue, match=r"contiguous float32 of shape \(2, \d+\), got float32 of \(2, 3\)"):
+        envs.show_in([np.zeros((2, 3), np.float32)])

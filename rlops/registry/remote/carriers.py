@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import re
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -40,8 +41,16 @@ _FRAMES_HELD = 6
 """Frames that a caller may hold before another one is allocated for every reply."""
 _FIRST_ROOM = 1 << 16
 _SOCKET_BYTES = 1 << 22
+_LARGE_BYTES = 1 << 16
+"""From which size the first array of a frame is not copied where that can be avoided."""
 _PATH_BYTES = 107
 _DEAD_PEER_MS = 30_000
+_AWAKE_S = 200e-6
+"""[s] How long the next frame is waited for without sleeping: to be woken takes up to as long."""
+_MOST_NAPS = 63
+"""Waits that go to sleep at once, after some that stayed awake in vain."""
+
+_PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
@@ -213,6 +222,9 @@ class Channel:
         self._frames = [Frame.allocated(_FIRST_ROOM)]
         self._turn = 0
         self._small = bytearray(HEADER.size)
+        self._naps = self._naps_left = 0
+        self._arrivals = select.poll()
+        self._arrivals.register(opened, select.POLLIN)
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -241,24 +253,44 @@ class Channel:
         frame = self._frame_to_send(length, slot, arrays)
         if frame is not self._sending:
             flags |= Flag.SHARED
-        for place, array in zip(frame.arrays(layout), arrays, strict=True):
+        places = frame.arrays(layout)
+        large = bool(arrays) and arrays[0].nbytes >= _LARGE_BYTES and arrays[0].flags.c_contiguous
+        gathered = large and not flags & Flag.SHARED
+        left_out = gathered or (large and arrays[0].ctypes.data == places[0].ctypes.data)  # or written there already
+        for place, array in zip(places[left_out:], arrays[left_out:], strict=True):
             place[...] = array
         memory = frame.memory
         if tail:
             memory[HEADER.size + layout.size : HEADER.size + length] = tail
+        end = HEADER.size + length
+        parts = [memory[HEADER.size : end]]
+        if gathered:
+            first = arrays[0].reshape(-1).view(np.uint8).data
+            parts = [first, memory[HEADER.size + len(first) : end]]
         crc = 0
         if self.summed:
             flags |= Flag.SUMMED
-            crc = checksum(memory[HEADER.size : HEADER.size + length])
+            crc = checksum(*parts)
         on_socket = self._small if flags & Flag.SHARED else frame.memory
         HEADER.pack_into(
             on_socket, 0, MAGIC, MAJOR, op, flags, self.session, layout.number, sequence, length, len(tail), crc, slot
         )
         try:
-            self.socket.sendall(on_socket if flags & Flag.SHARED else memory[: HEADER.size + length])
+            if gathered:
+                self._send_all([memory[: HEADER.size], *parts])
+            else:
+                self.socket.sendall(on_socket if flags & Flag.SHARED else memory[:end])
         except OSError as error:
             self.close()
             raise ConnectionLost(f"The connection broke while sending: {error.strerror or error}.") from None
+
+    def _send_all(self, parts: list[memoryview]) -> None:
+        """Send ``parts`` one behind another, without bringing them together first."""
+        sent = self.socket.sendmsg(parts)
+        for part in parts:
+            if sent < len(part):
+                self.socket.sendall(part[sent:])
+            sent = max(0, sent - len(part))
 
     def _frame_to_send(self, length: int, slot: int, arrays: Sequence[np.ndarray]) -> Frame:
         if self.shared is not None and arrays and (slot if self._serves else self.one_reply):
@@ -320,10 +352,13 @@ class Channel:
         """Return a slot of the shared memory for the next reply; 0: none is free, or there is none."""
         if self.shared is None:
             return 0
-        slots = self.shared.slots
-        for _ in range(1, len(slots)):
-            self._turn = self._turn % (len(slots) - 1) + 1
-            if not lend or not slots[self._turn].held:
+        replies = len(self.shared.slots) - 1
+        if not lend:  # few slots stay in the processor's cache
+            self._turn = self._turn % min(2, replies) + 1
+            return self._turn
+        for _ in range(replies):
+            self._turn = self._turn % replies + 1
+            if not self.shared.slots[self._turn].held:
                 return self._turn
         return 0
 
@@ -367,6 +402,8 @@ class Channel:
 
     def _some(self, memory: memoryview, got: int) -> int:
         """Read some bytes into ``memory``; ``got`` of the frame are there already."""
+        if not got and _PROCESSORS > 1:
+            self._stay_awake()
         try:
             count = self.socket.recv_into(memory)
         except TimeoutError:
@@ -382,6 +419,18 @@ class Channel:
             self.close()
             raise ConnectionLost("The other side closed the connection.")
         return count
+
+    def _stay_awake(self) -> None:
+        """Look for what comes for a moment, the more seldom the more often that was in vain."""
+        if self._naps_left:
+            self._naps_left -= 1
+            return
+        until = time.perf_counter() + _AWAKE_S
+        while not self._arrivals.poll(0):
+            if time.perf_counter() > until:
+                self._naps = self._naps_left = min(2 * self._naps + 1, _MOST_NAPS)
+                return
+        self._naps = 0
 
     def close(self) -> None:
         """Close the connection; what was lent stays."""

@@ -583,6 +583,9 @@ def tail_as_json(tail: Any) -> Any:
         raise ProtocolError(f"A tail must be JSON, got {bytes(tail)[:80]!r} ({error}).") from None
 
 
-def checksum(payload: Any) -> int:
-    """Return the CRC-32 of a payload."""
-    return zlib.crc32(payload)
+def checksum(*parts: Any) -> int:
+    """Return the CRC-32 of a payload, whose parts follow one another."""
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc

@@ -309,6 +309,7 @@ class Session:
             Op.STEP: self._env.step, Op.RESET: self._reset, Op.CALL: self._call, Op.PING: lambda value: value,
         }  # fmt: skip
         channel = self._channel
+        in_slots = self._show_in_slots()
         while True:
             header, value = channel.receive()
             if header.session != self.number:
@@ -320,10 +321,12 @@ class Session:
                     ProtocolError(f"An operation must be one of docs/remote.md, got {header.op}."), header.sequence
                 )
                 continue
+            slot, keep = self._slot(header.slot), header.op in (Op.STEP, Op.RESET)
             try:
+                if in_slots:
+                    self._env.turn_to(slot - 1 if slot and keep else None)
                 result = verbs[header.op](value)
-                keep = header.op in (Op.STEP, Op.RESET)
-                channel.send(Op.RESULT, header.sequence, result, keep=keep, slot=self._slot(header.slot))
+                channel.send(Op.RESULT, header.sequence, result, keep=keep, slot=slot)
             except ConnectionLost:
                 raise
             except Exception as error:
@@ -332,6 +335,15 @@ class Session:
     def _slot(self, wanted: int) -> int:
         shared = self._channel.shared
         return wanted if shared is not None and 0 < wanted < len(shared.slots) else 0
+
+    def _show_in_slots(self) -> bool:
+        """Let the environment, if it can, write what it observes where the client reads it."""
+        shared, space = self._channel.shared, self._env.observation_space
+        if shared is None or not hasattr(self._env, "show_in"):
+            return False
+        places = [np.ndarray(space.shape, space.dtype, frame.bytes, HEADER.size) for frame in shared.slots[1:]]
+        self._env.show_in(places)
+        return True
 
     def _reset(self, value: Any) -> Any:
         given = value if isinstance(value, dict) else {}

@@ -192,6 +192,33 @@ def test_without_copies_results_survive_one_step_and_share_buffers(address, shar
 
 
 @pytest.mark.parametrize("shared_memory", [False, True])
+def test_calls_between_steps_do_not_change_what_rows_show_that_are_not_reset(address, local, shared_memory):
+    rows, chosen = 64, np.arange(64) == 3
+    ours = local(DISPATCH, rows, autoreset_mode="Disabled")
+    with RemoteVectorEnv(
+        address(DISPATCH), rows, autoreset_mode="Disabled", shared_memory=shared_memory, copy=False
+    ) as remote:
+        ours.reset(seed=0), remote.reset(seed=0)
+        for _ in range(3):
+            actions = ours.action_space.sample()
+            ours.step(actions), remote.step(actions)
+            for _ in range(9):  # more than there are places for replies
+                remote.action_masks()
+            options = {"reset_mask": chosen}
+            assert_same(ours.reset(options=options), remote.reset(options=options))
+
+
+@pytest.mark.parametrize("shared_memory", [False, True])
+def test_large_frames_with_checksums_arrive_whole(address, local, shared_memory):
+    ours = local(DISPATCH, 256)
+    with RemoteVectorEnv(address(DISPATCH), 256, shared_memory=shared_memory, checksums=True) as remote:
+        assert_same(ours.reset(seed=0), remote.reset(seed=0))
+        for _ in range(5):
+            actions = ours.action_space.sample()
+            assert_same(ours.step(actions), remote.step(actions))
+
+
+@pytest.mark.parametrize("shared_memory", [False, True])
 def test_copies_that_nobody_holds_cost_no_new_memory(address, shared_memory):
     with RemoteVectorEnv(address(DISPATCH), 8, shared_memory=shared_memory) as remote:
         remote.reset(seed=0)
@@ -254,6 +281,7 @@ def test_a_late_reply_is_never_taken_for_the_next(serve, local):
         with RemoteVectorEnv(serving.address, 2, timeout_s=2.0, shared_memory=shared_memory) as remote:
             ours.reset(seed=0), remote.reset(seed=0)
             serving.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, serving.process.pid, os.WSTOPPED)
             try:
                 with pytest.raises(ReplyTimeout, match="within 2 s"):
                     remote.step(np.ones(2, np.int64))
