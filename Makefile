@@ -8,7 +8,7 @@ BENCH  := .venv-bench
 ORACLE := .venv-oracle
 CODE   := rlops tests benchmarks
 
-.PHONY: help setup wheels demo test check format docs golden mutants oracle image bench clean
+.PHONY: help setup wheels demo test check format docs golden baselines mutants oracle image bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -49,6 +49,10 @@ docs: $(READY) ## write the tables of the families' READMEs anew
 
 golden: $(READY) ## record the golden files that are missing; a recorded one is never touched
 	$(BIN)/python -m rlops.cli golden record
+
+baselines: $(READY) ## train every agent over five seeds and write docs/baselines.md (a day; what is there is kept)
+	$(BIN)/python -m rlops.cli baselines --ship
+	$(BIN)/python -m rlops.cli baselines --ship --algo ppo --randomize full --only rlops/CartBalance-v0
 
 mutants: $(READY) ## see that no mutation of the dynamics goes unnoticed, and no rebuild raises an alarm (hours)
 	$(BIN)/python -m tests.mutants

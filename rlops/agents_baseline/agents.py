@@ -111,20 +111,22 @@ class TrainedAgent:
 
 
 def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) -> Agent:
-    """Return the agent of a controller's name, or of a folder or zip file that training wrote.
+    """Return the agent of a name, or of a folder or zip file that training wrote.
+
+    A name such as ``"ppo"`` means the agent that comes with the package (:func:`shipped_for`).
 
     A folder is read without unpickling anything if it has a policy in arrays (:mod:`rlops.agents_baseline.policies`),
     as ``rlops train`` and ``rlops export`` write it. A model file of Stable-Baselines3 holds pickled objects: name one
     only if you trust it.
 
     Args:
-        name_or_path: For example ``"cheapest_insertion"``, ``"runs/agent"``, ``"runs/agent/model.zip"``, or
-            ``"constant:0.25,0.4"`` for an environment whose actions are vectors.
+        name_or_path: For example ``"cheapest_insertion"``, ``"ppo"``, ``"runs/agent"``, ``"runs/agent/model.zip"``,
+            or ``"constant:0.25,0.4"`` for an environment whose actions are vectors.
         id: Environment that it is to act in.
         deterministic: Whether a trained agent takes its best action instead of a drawn one.
 
     Raises:
-        UnknownName: If it is neither a controller nor an existing path.
+        UnknownName: If it is neither a controller, nor an agent that comes with the package, nor an existing path.
         InvalidFile: If the file is no model of a known algorithm.
         InvalidValue: If the model was trained for other observations or actions than those of ``id``, or a constant
             action is none of its.
@@ -140,9 +142,25 @@ def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) ->
     if str(name_or_path) in CONTROLLERS:  # a bare name is first of all a controller's
         controller: Agent = make_controller(str(name_or_path), id)
         return controller
+    if str(name_or_path) in shipped_for(id):
+        return _in_arrays(shipped_folder(id) / str(name_or_path), id, deterministic)
     if path.exists():
         return _trained(path, id, deterministic)
-    raise UnknownName("agent", str(name_or_path), [*CONTROLLERS, "(or the path of a trained agent)"])
+    raise UnknownName("agent", str(name_or_path), [*CONTROLLERS, *shipped_for(id), "(or the path of a trained agent)"])
+
+
+def shipped_for(id: str) -> tuple[str, ...]:
+    """Return the names of the trained agents that come with the package for an environment.
+
+    Each is the name of an algorithm, with the level of the randomization that it was trained with behind it, if any:
+    ``ppo``, ``ppo_full``.
+    """
+    return tuple(sorted(file.parent.name for file in shipped_folder(id).glob(f"*/{POLICY_FILE}")))
+
+
+def shipped_folder(id: str) -> Path:
+    """Return the folder of the trained agents that come with the package for an environment."""
+    return Path(__file__).parent / "shipped" / id.removeprefix("rlops/")
 
 
 def _constant(name: str, id: str) -> Constant:

@@ -1,9 +1,9 @@
 """Training with Stable-Baselines3: one call from an id to a folder with the model and all that it depends on.
 
 Hyperparameters stand in ``hyperparameters/<Name>-v<N>.yaml``, one section an algorithm. Besides the settings
-of the SB3 class they know ``num_envs`` (rows), ``reward_scale`` (a constant factor on what the algorithm
-sees) after ``least_reward`` (below which rewards are cut off: a catastrophe need only be worse than all else), a
-``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``, ``policy: PairPolicy`` (see
+of the SB3 class they know ``steps`` (how many suffice), ``num_envs`` (rows), ``reward_scale`` (a constant factor on
+what the algorithm sees) after ``least_reward`` (below which rewards are cut off: a catastrophe need only be worse than
+all else), a ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``, ``policy: PairPolicy`` (see
 ``pair_policy.py``), ``standardise`` (observations by what a controller sees, see ``standardised.py``), and
 ``demonstrations`` for PPO and MaskablePPO: a controller that it imitates first (see ``imitation.py``).
 """
@@ -38,7 +38,7 @@ from rlops.errors import InvalidFile, InvalidValue, UnknownName
 from rlops.files import written
 from rlops.randomization import Randomization, spec_of
 
-OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations")
+OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations", "steps")
 RECENT_EPISODES = 100
 OUTCOMES = {COMPLETION: "rollout/completion_mean", "is_success": "rollout/success_mean"}
 """Key figures that say how much of an episode's task was done, and under what name a training logs their mean."""
@@ -103,7 +103,7 @@ def train(
     id: str,
     algo: str = "maskable_ppo",
     *,
-    steps: int,
+    steps: int | None = None,
     out: str | Path,
     num_envs: int | None = None,
     seed: int = 0,
@@ -128,7 +128,8 @@ def train(
         id: The environment.
         algo: ``maskable_ppo``, ``ppo`` (knows no masks: illegal actions are what the environment makes of
             them), ``dqn`` (masked) or, where actions are vectors, ``ppo`` or ``sac``.
-        steps: Environment steps, over all rows; rounded up to whole roll-outs.
+        steps: Environment steps, over all rows; rounded up to whole roll-outs. None: as many as the hyperparameters
+            say.
         out: Folder, created if needed.
         num_envs: Rows; by default those of the hyperparameters.
         seed: Of the weights, of exploration and of the environment's rows (``seed + i``).
@@ -152,9 +153,8 @@ def train(
     """
     kind = algorithm_class(algo)
     settings = _settings(id, algo, kind, hyperparameters, num_envs)
+    steps = _steps(steps, settings, id, algo)
     out = Path(out)
-    if not isinstance(steps, int) or steps < 1:
-        raise InvalidValue(f"steps must be a whole number of at least 1, got {steps!r}.")
     if (out / MODEL_FILE).exists() and not overwrite:
         raise InvalidValue(f"{out / MODEL_FILE} must not exist yet. Choose another folder, or overwrite it on purpose.")
     spec = None if randomization is None else spec_of(id, randomization)
@@ -189,6 +189,42 @@ def train(
         config["randomization"] = content
     _write(out, model, config)
     return out / MODEL_FILE
+
+
+def planned(
+    id: str,
+    algo: str,
+    *,
+    seed: int,
+    steps: int | None = None,
+    num_envs: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    randomization: Randomization | Mapping[str, Any] | str | Path | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    max_seconds: float | None = None,
+    image: str = "",
+    runtime: str = "auto",
+    **options: Any,
+) -> dict[str, Any]:
+    """Return what ``config.yaml`` of a training with these arguments of :func:`train` says of what was asked for.
+
+    Versions and the dynamics are left out, and of a randomization there is the hash.
+    """
+    settings = _settings(id, algo, algorithm_class(algo), hyperparameters, num_envs)
+    given = {name: value for name, value in options.items() if value is not None}
+    config = _configuration(id, algo, _steps(steps, settings, id, algo), seed, given, params, settings)
+    del config["versions"]
+    return config | ({} if randomization is None else {"randomization": spec_of(id, randomization).hash})
+
+
+def _steps(asked: int | None, settings: Mapping[str, Any], id: str, algo: str) -> int:
+    """Return how many steps to train: those asked for, else those of the hyperparameters."""
+    steps = settings.get("steps") if asked is None else asked
+    if steps is None:
+        raise InvalidValue(f"steps must be given, as no hyperparameters of {algo} for {id} say how many suffice.")
+    if not isinstance(steps, int) or steps < 1:
+        raise InvalidValue(f"steps must be a whole number of at least 1, got {steps!r}.")
+    return steps
 
 
 def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, num_envs: int | None) -> dict[str, Any]:
@@ -368,7 +404,7 @@ def _configuration(
         "seed": seed,
         **{name: _plain(value) for name, value in ({"demand": None} | dict(options)).items()},
         "params": {name: _plain(value) for name, value in (params or {}).items()},
-        "hyperparameters": _plain(dict(settings)),
+        "hyperparameters": _plain({name: value for name, value in settings.items() if name != "steps"}),
         "versions": {
             "rlops": rlops.__version__,
             "python": platform.python_version(),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rlops.cli.options import (
     Demand,
@@ -50,12 +52,23 @@ def train(
             show_default="maskable_ppo; ppo for vectors",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps over all rows.")] = 1_000_000,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Environment steps over all rows; by default those of the hyperparameters."),
+    ] = None,
     num_envs: Annotated[
         int | None,
         typer.Option(min=1, help="Rows stepped together; by default those of the hyperparameters."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, exploration and environments.")] = 0,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0-4",
+            help="Several trainings, in DIR/seed_0 …; those that are complete are not done again.",
+            show_default=False,
+        ),
+    ] = None,
     demand: Demand = None,
     weather: WeatherFile = None,
     years: Years = None,
@@ -70,6 +83,7 @@ def train(
     runtime: Runtime = "auto",
 ) -> None:
     """Train an agent and write its model, in this process or within an image; config.yaml says which."""
+    from rlops.agents_baseline.seeds import parse_seeds
     from rlops.agents_baseline.train import read_hyperparameters
 
     id, image = environment(played)
@@ -80,46 +94,64 @@ def train(
     family, number = parse_id(id)
     usual = Algorithm.maskable_ppo if isinstance(family.kernel(number).ACTION, int) else Algorithm.ppo
     name = (algo or usual).value
-    changed = read_hyperparameters(hyperparameters, name) if hyperparameters else None
-    model = train_with_bar(
-        console,
-        id,
-        name,
-        steps=steps,
-        out=out,
-        num_envs=num_envs,
-        seed=seed,
-        params={**data.params, **parameters(param)},
-        randomization=randomize,
-        hyperparameters=changed,
-        overwrite=overwrite,
-        image=image,
-        runtime=runtime,
+    options: dict[str, Any] = {
+        "steps": steps,
+        "out": out,
+        "num_envs": num_envs,
+        "params": {**data.params, **parameters(param)},
+        "randomization": randomize,
+        "hyperparameters": read_hyperparameters(hyperparameters, name) if hyperparameters else None,
+        "overwrite": overwrite,
+        "image": image,
+        "runtime": runtime,
         **data.options,
-    )
-    console.print(f"[green]wrote[/green] {model}")
+    }
+    if seeds is None:
+        written = [train_with_bar(console, id, name, seed=seed, **options)]
+    else:
+        written = train_seeds_with_bar(console, id, name, parse_seeds(seeds), **options)
+    for path in written:
+        console.print(f"[green]wrote[/green] {path}")
     console.print(f"compare it: rlops evaluate {id} --agent {out} --agent random", highlight=False)
 
 
-def train_with_bar(console: Console, id: str, algo: str, *, steps: int, **options: object) -> Path:
+def train_with_bar(console: Console, id: str, algo: str, **options: Any) -> Path:
     """Train under a progress bar with speed, mean return and completion; arguments are those of ``train``."""
     from rlops.agents_baseline import train as training
 
-    bar = Progress(
+    with _bar(console) as bar:
+        return training.train(
+            id, algo, progress=partial(_tell, bar, bar.add_task(f"{algo} on {id}", told="")), **options
+        )
+
+
+def train_seeds_with_bar(console: Console, id: str, algo: str, seeds: Sequence[int], **options: Any) -> list[Path]:
+    """Train one agent a seed under progress bars; arguments are those of ``train_seeds``."""
+    from rlops.agents_baseline.seeds import train_seeds
+
+    with _bar(console) as bar:
+        tasks = {seed: bar.add_task(f"{algo} on {id}, seed {seed}", total=None, told="", start=False) for seed in seeds}
+
+        def tell(seed: int, progress: training.Progress) -> None:
+            bar.start_task(tasks[seed])
+            _tell(bar, tasks[seed], progress)
+
+        return train_seeds(id, algo, seeds, progress=tell, **options)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:3.0f} %  {task.fields[told]}"),
         TimeRemainingColumn(),
         console=console,
     )
-    with bar:
-        task = bar.add_task(f"{algo} on {id}", total=steps, told="")
 
-        def tell(progress: training.Progress) -> None:
-            told = f"imitating {progress.imitating}" if progress.imitating else _told(progress)
-            bar.update(task, total=progress.total, completed=min(progress.steps, progress.total), told=told)
 
-        return training.train(id, algo, steps=steps, progress=tell, **options)  # type: ignore[arg-type]
+def _tell(bar: Progress, task: TaskID, progress: training.Progress) -> None:
+    told = f"imitating {progress.imitating}" if progress.imitating else _told(progress)
+    bar.update(task, total=progress.total, completed=min(progress.steps, progress.total), told=told)
 
 
 def _told(progress: training.Progress) -> str:

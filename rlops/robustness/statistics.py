@@ -192,6 +192,28 @@ def stratified_bootstrap(
     return Estimate(float(statistic(nested.mean(axis=-1))), *between(np.array([once() for _ in range(resamples)])))
 
 
+def nested_bootstrap(scores: np.ndarray, statistic: Statistic, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Return ``statistic`` of all episodes of all training seeds, with an interval over seeds and their episodes.
+
+    Seeds are drawn with replacement, then episodes of each that was drawn. Of one seed, as a hand-written controller
+    has it, the interval is over episodes alone.
+
+    Args:
+        scores: ``(seeds, episodes)``.
+        statistic: Over the last axis.
+        resamples: How often all is drawn.
+        seed: Of the draws.
+    """
+    scores = np.asarray(scores, float)
+    draws, (seeds, episodes) = np.random.default_rng(seed), scores.shape
+
+    def once() -> float:
+        rows = draws.integers(seeds, size=(seeds, 1))
+        return float(statistic(scores[rows, draws.integers(episodes, size=scores.shape)].ravel()))
+
+    return Estimate(float(statistic(scores.ravel())), *between(np.array([once() for _ in range(resamples)])))
+
+
 # -- exact gates over success ------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,116 @@
+"""Several trainings of one agent that differ in their seed alone: what a claim about a method is made over.
+
+A folder of trainings has a folder for each, ``seed_0``, ``seed_1``, …, as :func:`rlops.agents_baseline.train.train`
+writes it. A training appears there when it is complete, so that one that was interrupted is done again and those before
+it are not: the weights are the same as without an interruption.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE
+from rlops.agents_baseline.train import Progress, planned, train
+from rlops.errors import InvalidFile, InvalidValue
+
+_FOLDER = "seed_{}"
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that ``text`` names.
+
+    >>> parse_seeds("0-2,7")
+    [0, 1, 2, 7]
+
+    Raises:
+        InvalidValue: If it names none, or one twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or (match[2] is not None and int(match[2]) < int(match[1])):
+            raise InvalidValue(f"Seeds must be whole numbers and ranges such as 0-4 or 0,3,7, got {text!r}.")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if len(set(seeds)) < len(seeds):
+        raise InvalidValue(f"Every seed must be named once, got {text!r}.")
+    return seeds
+
+
+def trained_seeds(folder: str | Path) -> dict[int, Path]:
+    """Return the folders of complete trainings in ``folder`` by their seed; empty: it is no folder of several."""
+    found = {}
+    for path in Path(folder).glob(_FOLDER.format("*")):
+        match = re.fullmatch(_FOLDER.format(r"(\d+)"), path.name)
+        if match and (path / MODEL_FILE).is_file():
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def train_seeds(
+    id: str,
+    algo: str,
+    seeds: Sequence[int],
+    *,
+    out: str | Path,
+    overwrite: bool = False,
+    progress: Callable[[int, Progress], None] | None = None,
+    **options: Any,
+) -> list[Path]:
+    """Train one agent a seed, those that are not trained yet, and return the folders of all.
+
+    Args:
+        id: The environment.
+        algo: The algorithm.
+        seeds: One training each.
+        out: Folder of the trainings.
+        overwrite: Whether trainings of other settings that are there may be replaced.
+        progress: Called a few times a second with the seed and how far its training is.
+        options: Those of :func:`rlops.agents_baseline.train.train`.
+
+    Raises:
+        InvalidValue: If a seed comes twice, or there is a training of other settings and ``overwrite`` is false.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InvalidValue(f"seeds must be at least one and differ from each other, got {list(seeds)}.")
+    folders = {seed: Path(out) / _FOLDER.format(seed) for seed in seeds}
+    for seed, folder in folders.items():
+        if is_complete(folder, id, algo, seed, overwrite=overwrite, **options):
+            continue
+        tell = None if progress is None else partial(progress, seed)
+        train(id, algo, out=folder, seed=seed, overwrite=overwrite, progress=tell, **options)
+    return list(folders.values())
+
+
+def is_complete(folder: Path, id: str, algo: str, seed: int, *, overwrite: bool = False, **options: Any) -> bool:
+    """Return whether ``folder`` has the training that these arguments of ``train`` describe.
+
+    Raises:
+        InvalidValue: If it has another one, and ``overwrite`` is false.
+        InvalidFile: If its configuration cannot be read.
+    """
+    if not (folder / MODEL_FILE).is_file():
+        return False
+    try:
+        there = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidFile(f"{folder / CONFIG_FILE} must say what was trained, got: {error}. Remove {folder}.") from None
+    wanted = planned(id, algo, seed=seed, **options)
+    theirs: dict[str, Any] = {name: there.get(name) for name in wanted} if isinstance(there, dict) else {}
+    drawn = theirs.get("randomization")
+    if isinstance(drawn, dict):
+        theirs["randomization"] = drawn["hash"]
+    if theirs == wanted:
+        return True
+    if not overwrite:
+        differing = ", ".join(name for name in wanted if theirs.get(name) != wanted[name])
+        raise InvalidValue(
+            f"{folder} must have no other training, but there is one that differs in {differing}. Choose another "
+            "folder, or overwrite it on purpose."
+        )
+    return False
