@@ -144,14 +144,16 @@ def best_of(id: str, folders: Sequence[Path], episodes: int) -> Path:
     return folders[int(np.argmax(means))]
 
 
-def _minutes(folders: Sequence[Path]) -> float:
-    """Return the median of how long the trainings took [min], as far as they have logged it; NaN: none has."""
+def _minutes(folders: Sequence[Path]) -> float | None:
+    """Return the median of how long the trainings took [min], as far as they have logged it; None: none has."""
     found = []
     for folder in folders:
+        if not (folder / PROGRESS_FILE).is_file():
+            continue
         with (folder / PROGRESS_FILE).open(encoding="utf-8", newline="") as file:
             times_s = [float(row["time/time_elapsed"]) for row in csv.DictReader(file) if row.get("time/time_elapsed")]
         found += times_s[-1:]
-    return float(np.median(found)) / 60 if found else float("nan")
+    return float(np.median(found)) / 60 if found else None
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
@@ -198,7 +200,7 @@ def _row(cells: Sequence[str]) -> str:
 def _named(name: str, one: Mapping[str, Any]) -> str:
     if not one["trained"]:
         return f"`{name}`"
-    minutes = "" if one["minutes"] is None else f", {one['minutes']:.0f} min"
+    minutes = "" if one["minutes"] is None else f", {max(1, one['minutes']):.0f} min"
     return f"**{name}**, {one['steps'] / 1e6:g} M steps{minutes}"
 
 

@@ -208,13 +208,13 @@ def planned(
 ) -> dict[str, Any]:
     """Return what ``config.yaml`` of a training with these arguments of :func:`train` says of what was asked for.
 
-    Versions and the dynamics are left out, and of a randomization there is the hash.
+    Versions and the dynamics are left out, and of a randomization there is the hash, or None.
     """
     settings = _settings(id, algo, algorithm_class(algo), hyperparameters, num_envs)
     given = {name: value for name, value in options.items() if value is not None}
     config = _configuration(id, algo, _steps(steps, settings, id, algo), seed, given, params, settings)
     del config["versions"]
-    return config | ({} if randomization is None else {"randomization": spec_of(id, randomization).hash})
+    return config | {"randomization": None if randomization is None else spec_of(id, randomization).hash}
 
 
 def _steps(asked: int | None, settings: Mapping[str, Any], id: str, algo: str) -> int:

@@ -17,7 +17,7 @@ from rlops.errors import RlopsError
 VERBS = (
     "train", "evaluate", "video", "demo", "describe", "check", "diff", "golden", "build", "push", "pull", "inspect",
     "list", "search", "lock", "save", "load", "gc", "sign", "registry", "serve",
-    "run", "verify", "conformance", "gap", "export", "robustness", "replay", "baselines",
+    "run", "verify", "conformance", "gap", "export", "robustness", "replay", "baselines", "tune",
 )  # fmt: skip
 """Each is a module of this package with a function, or a ``typer.Typer`` of several verbs, of its name."""
 

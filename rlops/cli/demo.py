@@ -1,4 +1,4 @@
-"""``rlops demo``: in a few minutes: speed, a short training, controllers beside it, a day as a picture, an image.
+"""``rlops demo``: in a few minutes: speed, training, controllers, a day as a picture, an image, a robustness report.
 
 The image is built by a process beside the training, as it takes one core for minutes the first time.
 """
@@ -23,6 +23,7 @@ from rich.text import Text
 
 from rlops.cli.evaluate import evaluate_with_bar, headline_table
 from rlops.cli.options import terminal
+from rlops.cli.robustness import robustness_with_bar, show
 from rlops.cli.train import train_with_bar
 from rlops.envs import parse_id
 from rlops.registry.origins import installed_fingerprint
@@ -46,6 +47,8 @@ CONTROLLERS = (
 )
 """Those that decide fast enough for a demonstration; ``rolling_horizon`` searches for longer."""
 IMAGE_ROWS, IMAGE_STEPS = 64, 150
+SHIPPED_ID, SHIPPED = "rlops/CartBalance-v0", "ppo_full"
+"""Whose robustness is reported."""
 _TRIPS = "dispatch/nyc_tlc/yellow_tripdata_sample_2019-01.csv"
 _ZONES = "dispatch/nyc_manhattan_od/zone_centroids_km.csv"
 _MANHATTAN_DEG = 29.0
@@ -62,7 +65,7 @@ def demo(
     episodes: Annotated[int, typer.Option(min=2, help="Days that every agent plays.")] = 10,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Show speed, learning, controllers, a day of dispatch, and the same dispatch as an image."""
+    """Show speed, learning, controllers, a day of dispatch, its image, and whether an agent may be released."""
     from rlops.agents_baseline.agents import load_agent
     from rlops.agents_baseline.evaluate import write_json
 
@@ -94,6 +97,18 @@ def demo(
 
         console.rule(f"5  The image of {ID}, stepped beside this process")
         _image(console, building)
+
+    console.rule(f"6  May the shipped {SHIPPED} of {SHIPPED_ID} be released?")
+    _report(console, out / "robustness")
+
+
+def _report(console: Console, folder: Path) -> None:
+    """Write the robustness report of a shipped agent, with a tenth of the episodes of a release."""
+    from rlops.robustness.spec import shipped
+
+    report = robustness_with_bar(console, shipped(SHIPPED_ID).brief(), SHIPPED, folder)
+    show(console, report, folder)
+    console.print("So few episodes decide little: a release plays ten times as many, without --brief.")
 
 
 def _trained(console: Console, folder: Path, seconds: float, seed: int) -> Path:

@@ -60,7 +60,10 @@ def evaluate(
     played: Played,
     agent: Annotated[
         list[str],
-        typer.Option(metavar="NAME|PATH", help="Controller or trained agent; repeatable, the first is the reference."),
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Controller, trained agent or folder of several; repeatable, the first is the reference.",
+        ),
     ],
     episodes: Annotated[int, typer.Option(min=1, help="Days, the same for every agent.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Day i has seed SEED + i.")] = 0,
@@ -83,6 +86,7 @@ def evaluate(
     """Let agents play the same days, in this process or within an image, and compare their key figures."""
     from rlops.agents_baseline.agents import load_agent
     from rlops.agents_baseline.evaluate import write_json
+    from rlops.agents_baseline.seeds import trained_seeds
 
     id, image = environment(played)
     data = user_data(id, demand, weather, load, years)
@@ -92,7 +96,8 @@ def evaluate(
         console.print(line, highlight=False)
     family, number = parse_id(id)
     masked = hasattr(family.kernel(number), "mask")
-    agents = [load_agent(name, id, deterministic=not stochastic) for name in agent]
+    paths = [path for name in agent for path in trained_seeds(name).values() or [name]]
+    agents = [load_agent(path, id, deterministic=not stochastic) for path in paths]
     for one in agents:
         if masked and not getattr(one, "uses_masks", True):
             console.print(f"{one.name} knows no action masks: what it does against them is counted as illegal.")

@@ -17,6 +17,7 @@ from rlops.cli.options import Demand, Engine, Id, LoadFile, Params, WeatherFile,
 
 if TYPE_CHECKING:
     from rlops.robustness.report import Data
+    from rlops.robustness.spec import Spec
 
 _COLOURS = {"pass": "green", "fail": "red", "cannot decide": "yellow"}
 
@@ -62,24 +63,32 @@ def robustness(
         chosen = chosen.brief()
     data = data_of(id, {"demand": demand, "weather": weather, "load": load}, years, parameters(param), engine)
     console = terminal()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    found = robustness_with_bar(
+        Console(stderr=True) if as_json else console, chosen, agent, out,
+        against=against, deterministic=not stochastic, data=data, before=baseline,
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True) if as_json else console, transient=True) as bar:
-        task = bar.add_task("fingerprint of the dynamics", total=None)
-
-        def tell(what: str, done: int, todo: int) -> None:
-            bar.update(task, description=what, completed=done, total=todo)
-
-        found = reports.robustness(
-            chosen, agent, out, against=against, deterministic=not stochastic, data=data, before=baseline, tell=tell
-        )
     if as_json:
         names = ("verdict", "gates", "baseline")
         typer.echo(json_text.dumps({"format": found["format"], **{name: found[name] for name in names}}))
     else:
         show(console, found, out)
     raise typer.Exit(reports.exit_code(found))
+
+
+def robustness_with_bar(console: Console, spec: Spec, agent: str, out: Path, **options: Any) -> dict[str, Any]:
+    """Write a report under a progress bar and return it; arguments are those of ``robustness``."""
+    from rlops.robustness import report as reports
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("fingerprint of the dynamics", total=None)
+
+        def tell(what: str, done: int, todo: int) -> None:
+            bar.update(task, description=what, completed=done, total=todo)
+
+        return reports.robustness(spec, agent, out, tell=tell, **options)
 
 
 def data_of(

@@ -119,9 +119,9 @@ def train_with_bar(console: Console, id: str, algo: str, **options: Any) -> Path
     """Train under a progress bar with speed, mean return and completion; arguments are those of ``train``."""
     from rlops.agents_baseline import train as training
 
-    with _bar(console) as bar:
+    with training_bar(console) as bar:
         return training.train(
-            id, algo, progress=partial(_tell, bar, bar.add_task(f"{algo} on {id}", told="")), **options
+            id, algo, progress=partial(tell, bar, bar.add_task(f"{algo} on {id}", told="")), **options
         )
 
 
@@ -129,17 +129,18 @@ def train_seeds_with_bar(console: Console, id: str, algo: str, seeds: Sequence[i
     """Train one agent a seed under progress bars; arguments are those of ``train_seeds``."""
     from rlops.agents_baseline.seeds import train_seeds
 
-    with _bar(console) as bar:
+    with training_bar(console) as bar:
         tasks = {seed: bar.add_task(f"{algo} on {id}, seed {seed}", total=None, told="", start=False) for seed in seeds}
 
-        def tell(seed: int, progress: training.Progress) -> None:
+        def look(seed: int, progress: training.Progress) -> None:
             bar.start_task(tasks[seed])
-            _tell(bar, tasks[seed], progress)
+            tell(bar, tasks[seed], progress)
 
-        return train_seeds(id, algo, seeds, progress=tell, **options)
+        return train_seeds(id, algo, seeds, progress=look, **options)
 
 
-def _bar(console: Console) -> Progress:
+def training_bar(console: Console) -> Progress:
+    """Return a progress bar for trainings, which shows what :func:`tell` tells it."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -149,7 +150,8 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _tell(bar: Progress, task: TaskID, progress: training.Progress) -> None:
+def tell(bar: Progress, task: TaskID, progress: training.Progress) -> None:
+    """Show how far a training is."""
     told = f"imitating {progress.imitating}" if progress.imitating else _told(progress)
     bar.update(task, total=progress.total, completed=min(progress.steps, progress.total), told=told)
 
