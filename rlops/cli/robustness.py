@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json as json_text
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from rlops.cli.options import Demand, Engine, Id, LoadFile, Params, WeatherFile, Years, parameters, terminal, user_data
+from rlops.cli.options import (
+    Demand,
+    Engine,
+    Id,
+    LoadFile,
+    Params,
+    Ray,
+    WeatherFile,
+    Years,
+    parameters,
+    terminal,
+    user_data,
+)
 
 if TYPE_CHECKING:
     from rlops.robustness.report import Data
@@ -45,6 +58,7 @@ def robustness(
     years: Years = None,
     load: LoadFile = None,
     param: Params = None,
+    ray: Ray = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict and the gates as JSON.")] = False,
 ) -> None:
     """Write a robustness report: a page, JSON, JUnit XML and a table of all episodes.
@@ -52,6 +66,7 @@ def robustness(
     Exit codes: 0 all gates pass, 1 one fails or the policy got worse than the baseline, 2 one cannot be decided, or
     wrong use, 3 internal error.
     """
+    from rlops.agents_baseline.scale import cluster
     from rlops.robustness import report as reports
     from rlops.robustness.spec import read_gates, read_spec, shipped
 
@@ -65,15 +80,20 @@ def robustness(
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True) if as_json else console, transient=True) as bar:
+    spread = nullcontext() if ray is None else cluster(ray, ids=[id])
+    with (
+        spread as pool,
+        Progress(*columns, console=Console(stderr=True) if as_json else console, transient=True) as bar,
+    ):
         task = bar.add_task("fingerprint of the dynamics", total=None)
 
         def tell(what: str, done: int, todo: int) -> None:
             bar.update(task, description=what, completed=done, total=todo)
 
         found = reports.robustness(
-            chosen, agent, out, against=against, deterministic=not stochastic, data=data, before=baseline, tell=tell
-        )
+            chosen, agent, out, against=against, deterministic=not stochastic, data=data, before=baseline, tell=tell,
+            pool=pool,
+        )  # fmt: skip
     if as_json:
         names = ("verdict", "gates", "baseline")
         typer.echo(json_text.dumps({"format": found["format"], **{name: found[name] for name in names}}))
