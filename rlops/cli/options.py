@@ -46,6 +46,13 @@ Params = Annotated[
 Engine = Annotated[
     str | None, typer.Option(metavar="NAME", help="Physics engine of a robot: mujoco or pybullet.", show_default=False)
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Play on a cluster of Ray: auto, HOST:PORT, ray://HOST:PORT, or local.", show_default=False,
+    ),
+]  # fmt: skip
 RealityProfile = Annotated[
     str | None,
     typer.Option("--profile", metavar="NAME", help="What stands for reality, for example a1: engine and parameters."),

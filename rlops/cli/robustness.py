@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json as json_text
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from rlops.cli.options import Demand, Engine, Id, LoadFile, Params, WeatherFile, Years, parameters, terminal, user_data
+from rlops.cli.options import (
+    Demand,
+    Engine,
+    Id,
+    LoadFile,
+    Params,
+    Ray,
+    WeatherFile,
+    Years,
+    parameters,
+    terminal,
+    user_data,
+)
 
 if TYPE_CHECKING:
     from rlops.robustness.report import Data
@@ -46,6 +59,7 @@ def robustness(
     years: Years = None,
     load: LoadFile = None,
     param: Params = None,
+    ray: Ray = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict and the gates as JSON.")] = False,
 ) -> None:
     """Write a robustness report: a page, JSON, JUnit XML and a table of all episodes.
@@ -53,6 +67,7 @@ def robustness(
     Exit codes: 0 all gates pass, 1 one fails or the policy got worse than the baseline, 2 one cannot be decided, or
     wrong use, 3 internal error.
     """
+    from rlops.agents_baseline.scale import cluster
     from rlops.robustness import report as reports
     from rlops.robustness.spec import read_gates, read_spec, shipped
 
@@ -63,10 +78,11 @@ def robustness(
         chosen = chosen.brief()
     data = data_of(id, {"demand": demand, "weather": weather, "load": load}, years, parameters(param), engine)
     console = terminal()
-    found = robustness_with_bar(
-        Console(stderr=True) if as_json else console, chosen, agent, out,
-        against=against, deterministic=not stochastic, data=data, before=baseline,
-    )  # fmt: skip
+    with nullcontext() if ray is None else cluster(ray, ids=[id]) as pool:
+        found = robustness_with_bar(
+            Console(stderr=True) if as_json else console, chosen, agent, out,
+            against=against, deterministic=not stochastic, data=data, before=baseline, pool=pool,
+        )  # fmt: skip
     if as_json:
         names = ("verdict", "gates", "baseline")
         typer.echo(json_text.dumps({"format": found["format"], **{name: found[name] for name in names}}))

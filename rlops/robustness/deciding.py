@@ -8,6 +8,9 @@ would make an episode depend on the batch that it was played in, and no failure 
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import rlops
 from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, Agent, TrainedAgent, load_agent
 from rlops.agents_baseline.policies import POLICY_FILE, Policy, PolicyAgent
 from rlops.envs.draws import stream_key
-from rlops.errors import InvalidValue
+from rlops.errors import InvalidFile, InvalidValue
 
 BLOCK = 32
 """Rows that a network sees at once, always as many."""
@@ -105,3 +108,72 @@ def digest_of(name_or_path: str | Path, agent: Agent) -> str:
         file = path / inside if path.is_dir() else path
         return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
     return f"rlops {rlops.__version__}: {agent.name}"
+
+
+@dataclass(frozen=True)
+class Carried:
+    """An agent as it goes to another machine: by its name, or with the files that it is loaded from.
+
+    Attributes:
+        source: Name of a controller, or path of the agent below the folder of its files.
+        id: Environment that it is to act in.
+        deterministic: Whether a trained agent takes its best action instead of a drawn one.
+        digest: What it is, as :func:`digest_of` says.
+        files: Content by path; none for a controller.
+    """
+
+    source: str
+    id: str
+    deterministic: bool
+    digest: str
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, name_or_path: str | Path, agent: Agent, id: str, deterministic: bool = True) -> Carried:
+        """Return the ``agent`` that :func:`policy` returned for these arguments.
+
+        Raises:
+            InvalidFile: If its files are no longer there.
+        """
+        path = Path(name_or_path)
+        if not isinstance(agent, (Blocks, Keyed, PolicyAgent)):
+            return cls(str(name_or_path), id, deterministic, digest_of(path, agent), {})
+        folder = path if path.is_dir() else path.parent
+        within = folder.absolute().name or "agent"
+        try:
+            files = {f"{within}/{name}": (folder / name).read_bytes() for name in _parts(path, agent)}
+            digest = digest_of(path, agent)
+        except OSError as error:
+            raise InvalidFile(f"{path} must stay as it is until its report is written: {error}.") from None
+        return cls(within if path.is_dir() else f"{within}/{path.name}", id, deterministic, digest, files)
+
+    def __call__(self) -> Agent:
+        """Return the agent.
+
+        Raises:
+            InvalidValue: If it comes out as another one.
+        """
+        if not self.files:
+            return self._checked(self.source)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self.files.items():
+                file = Path(folder, name)
+                file.parent.mkdir(exist_ok=True)
+                file.write_bytes(content)
+            return self._checked(Path(folder, self.source))
+
+    def _checked(self, source: str | Path) -> Agent:
+        agent = policy(source, self.id, self.deterministic)
+        got = digest_of(source, agent)
+        if got != self.digest:
+            raise InvalidValue(f"The agent that plays must be {self.digest}, got {got}: it was changed meanwhile.")
+        return agent
+
+
+def _parts(path: Path, agent: Agent) -> list[str]:
+    """Return the names of the files that an agent is loaded from."""
+    folder = path if path.is_dir() else path.parent
+    if isinstance(agent, PolicyAgent):
+        return [POLICY_FILE, *(file.name for file in folder.glob("policy-*.npz"))]
+    model = MODEL_FILE if path.is_dir() else path.name
+    return [model, *([CONFIG_FILE] if (folder / CONFIG_FILE).is_file() else [])]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -25,9 +25,14 @@ from rlops.envs.robotics.engines import COMFORTABLE_ROWS
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra
 from rlops.files import written
 
+if TYPE_CHECKING:
+    from rlops.agents_baseline.scale import Pool
+
 CHUNK = 256
 """Episodes that are written together; what an interruption costs at most."""
 ROWS = 64
+"""Episodes that are played side by side; on a cluster, also those that are written together, so that it has more to
+share out."""
 MANIFEST = "manifest.json"
 _FORMAT = 1
 PLACE = ("part", "label", "policy")
@@ -98,6 +103,43 @@ def play(
     return whole
 
 
+@dataclass(frozen=True)
+class Job:
+    """A design and who plays it.
+
+    Attributes:
+        design: What is played.
+        agent: Who plays.
+        policy: What the agent is called in the table, ``a`` or ``b``.
+        carried: Makes the agent on another machine, to which it goes pickled; None: it plays in this process only.
+    """
+
+    design: Design
+    agent: Agent
+    policy: str = "a"
+    carried: Callable[[], Agent] | None = None
+
+    def chunks(self, size: int) -> list[Job]:
+        """Return it in pieces of at most ``size`` episodes."""
+        return [
+            replace(self, design=self.design.between(first, first + size)) for first in range(0, len(self.design), size)
+        ]
+
+    def key(self) -> str:
+        """Return a name for its episodes: a hash of all that they are designed from."""
+        design, world = self.design, self.design.world
+        drawn = world.randomization.hash if world.randomization else ""
+        options = sorted(
+            (name, value) for name, value in world.options.items() if isinstance(value, (str, bool, int, float))
+        )
+        told = [design.part, self.policy, world.id, options, sorted(world.params.items()), drawn]
+        content = hashlib.sha256(json.dumps([*told, list(design.labels)]).encode())  # data stands in the identity
+        content.update(np.asarray(design.seeds, "<i8").tobytes())
+        for name, values in sorted(design.overrides.items()):
+            content.update(name.encode() + np.asarray(values, "<f8").tobytes())
+        return content.hexdigest()[:32]
+
+
 class Work:
     """A folder of finished chunks, from which an interrupted evaluation goes on.
 
@@ -151,32 +193,60 @@ class Work:
             rows: As :func:`play` takes it.
             progress: Called with the number of episodes that are finished.
         """
-        parts, before = [], 0
-        for design in designs:
-            for first in range(0, len(design), CHUNK):
-                chunk = design.between(first, first + CHUNK)
-                parts.append(self._chunk(chunk, agent, policy, rows, _after(before, progress)))
-                before += len(chunk)
-        return np.concatenate(parts)
+        told = None if progress is None else lambda job, ended: progress(ended)
+        return self.tables([Job(design, agent, policy) for design in designs], rows=rows, progress=told)
 
-    def _chunk(
-        self, chunk: Design, agent: Agent, policy: str, rows: int, progress: Callable[[int], None] | None
+    def tables(
+        self,
+        jobs: Sequence[Job],
+        *,
+        rows: int = ROWS,
+        progress: Callable[[Job, int], None] | None = None,
+        pool: Pool | None = None,
     ) -> np.ndarray:
-        name = f"{_key(chunk, policy)}.npy"
-        file = self.folder / name
-        if name in self.chunks and file.is_file() and _digest(file) == self.chunks[name]:
+        """Return the episodes of some jobs in this order, those of finished chunks as they were written.
+
+        Args:
+            jobs: What is played, and by whom.
+            rows: As :func:`play` takes it.
+            progress: Called with the job that goes on and the number of episodes that are finished.
+            pool: The cluster that plays, in any order; None: this process does. Either way this process alone writes.
+        """
+        size = CHUNK if pool is None else ROWS
+        chunks = [chunk for job in jobs for chunk in job.chunks(size)]
+        tables = {number: done for number, chunk in enumerate(chunks) if (done := self._finished(chunk)) is not None}
+        ended = sum(map(len, tables.values()))
+        todo = {number: chunk for number, chunk in enumerate(chunks) if number not in tables}
+        playing = _here(todo, rows, ended, progress) if pool is None else _elsewhere(todo, rows, pool)
+        for number, table in playing:
+            self._enter(chunks[number], table)
+            tables[number] = table
+            ended += len(table)
             if progress is not None:
-                progress(len(chunk))
-            done: np.ndarray = np.load(file, allow_pickle=False)
-            return done
-        table = play(chunk, agent, policy, rows=rows, progress=progress)
+                progress(chunks[number], ended)
+        if progress is not None and not todo:
+            progress(jobs[-1], ended)
+        return np.concatenate([tables[number] for number in range(len(chunks))])
+
+    def _finished(self, chunk: Job) -> np.ndarray | None:
+        """Return the episodes of a chunk as they were written; None if they were not, or changed since."""
+        name = f"{chunk.key()}.npy"
+        file = self.folder / name
+        if name not in self.chunks or not file.is_file() or _digest(file) != self.chunks[name]:
+            return None
+        done: np.ndarray = np.load(file, allow_pickle=False)
+        return done
+
+    def _enter(self, chunk: Job, table: np.ndarray) -> None:
+        """Write the episodes of a chunk, and then into the manifest that they are there."""
+        name = f"{chunk.key()}.npy"
+        file = self.folder / name
         with written(file) as partial, partial.open("wb") as out:
             np.save(out, table, allow_pickle=False)
         self.chunks[name] = _digest(file)
         with written(self.folder / MANIFEST) as partial:
             content = {"format": _FORMAT, "identity": self.identity, "chunks": self.chunks}
             partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        return table
 
     def remove(self) -> None:
         """Remove the folder: the report has all that was in it."""
@@ -186,23 +256,38 @@ class Work:
             self.folder.rmdir()
 
 
-def _after(before: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
-    return None if progress is None else lambda ended: progress(before + ended)
+def _here(
+    todo: Mapping[int, Job], rows: int, before: int, progress: Callable[[Job, int], None] | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Play chunks in this process, ``before`` episodes having ended."""
+    for number, job in todo.items():
+        table = play(job.design, job.agent, job.policy, rows=rows, progress=_after(before, job, progress))
+        before += len(table)
+        yield number, table
 
 
-def _key(chunk: Design, policy: str) -> str:
-    """Return a name for the episodes of a chunk: a hash of all that they are designed from."""
-    world = chunk.world
-    drawn = world.randomization.hash if world.randomization else ""
-    options = sorted(
-        (name, value) for name, value in world.options.items() if isinstance(value, (str, bool, int, float))
-    )
-    told = [chunk.part, policy, world.id, options, sorted(world.params.items()), drawn]  # data stands in the identity
-    content = hashlib.sha256(json.dumps([*told, list(chunk.labels)]).encode())
-    content.update(np.asarray(chunk.seeds, "<i8").tobytes())
-    for name, values in sorted(chunk.overrides.items()):
-        content.update(name.encode() + np.asarray(values, "<f8").tobytes())
-    return content.hexdigest()[:32]
+def _after(before: int, job: Job, progress: Callable[[Job, int], None] | None) -> Callable[[int], None] | None:
+    return None if progress is None else lambda ended: progress(job, before + ended)
+
+
+def _elsewhere(todo: Mapping[int, Job], rows: int, pool: Pool) -> Iterator[tuple[int, np.ndarray]]:
+    """Let a cluster play chunks."""
+    numbers, makers = list(todo), {}
+    for job in todo.values():
+        if job.carried is None:
+            raise InvalidValue(
+                f"An agent must be made anew on a cluster, but {job.agent.name} says not how. Play here."
+            )
+        if id(job.carried) not in makers:
+            makers[id(job.carried)] = pool.share(job.carried)
+    calls = [(makers[id(job.carried)], job.design, job.policy, rows) for job in todo.values()]
+    for call, table in pool.map(_played_by, calls):
+        yield numbers[call], table
+
+
+def _played_by(make: Callable[[], Agent], design: Design, policy: str, rows: int) -> np.ndarray:
+    """Play a design on a worker."""
+    return play(design, make(), policy, rows=rows)
 
 
 def _digest(file: Path) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,15 @@ import numpy as np
 import rlops
 from rlops.agents_baseline.agents import Agent
 from rlops.agents_baseline.evaluate import finite
+from rlops.agents_baseline.scale import Pool, versions
 from rlops.errors import InvalidFile, InvalidValue
 from rlops.files import written
 from rlops.randomization import Randomization
 from rlops.registry.dynamics.fingerprint import fingerprint
 from rlops.registry.dynamics.kernels import KernelSubject
 from rlops.robustness import baseline, parts
-from rlops.robustness.deciding import configuration, digest_of, policy
-from rlops.robustness.episodes import Work, read_parquet, write_parquet
+from rlops.robustness.deciding import Carried, configuration, digest_of, policy
+from rlops.robustness.episodes import Design, Job, Work, read_parquet, write_parquet
 from rlops.robustness.failures import catalogue
 from rlops.robustness.figures import Figures
 from rlops.robustness.gates import EXIT, FAIL, judged, verdict
@@ -37,7 +37,6 @@ REPORT, PAGE, JUNIT, EPISODES, WORK = "report.json", "report.html", "report.juni
 GAP_EPISODES, GAP_EVERY = 4, 20
 """Episodes in whose states the engines of a robot are compared, and every which of them: each state takes a world of
 PyBullet, which is tens of megabytes."""
-_PACKAGES = ("numpy", "numba", "gymnasium", "mujoco", "pybullet", "torch", "stable-baselines3")
 
 Tell = Callable[[str, int, int], None]
 """Is told what is done, and how many episodes of how many."""
@@ -49,12 +48,14 @@ class Policy:
 
     Attributes:
         source: Name or path from which the agent is loaded.
+        id: Environment that it acts in.
         agent: The agent.
         digest: What it is.
         deterministic: Whether it takes its best action instead of a drawn one.
     """
 
     source: str
+    id: str
     agent: Agent
     digest: str
     deterministic: bool
@@ -63,7 +64,12 @@ class Policy:
     def load(cls, source: str | Path, id: str, deterministic: bool = True) -> Policy:
         """Return the policy of a controller's name or of a trained agent's path."""
         agent = policy(source, id, deterministic)
-        return cls(str(source), agent, digest_of(source, agent), deterministic)
+        return cls(str(source), id, agent, digest_of(source, agent), deterministic)
+
+    @cached_property
+    def carried(self) -> Carried:
+        """It as it goes to another machine."""
+        return Carried.of(self.source, self.agent, self.id, self.deterministic)
 
     def as_json(self) -> dict[str, Any]:
         """Return what a report says of it."""
@@ -97,6 +103,7 @@ def robustness(
     data: Data | None = None,
     before: str | Path | None = None,
     tell: Tell | None = None,
+    pool: Pool | None = None,
 ) -> dict[str, Any]:
     """Play all parts of a report, judge them, and write the report into the folder ``out``.
 
@@ -111,6 +118,7 @@ def robustness(
         data: The user's data.
         before: An earlier report, than which the policy must not be worse.
         tell: Is told how far it is.
+        pool: The cluster that plays (:func:`rlops.agents_baseline.scale.cluster`); None: this process does.
 
     Returns:
         The content of ``report.json``.
@@ -130,7 +138,7 @@ def robustness(
     setting = Setting(spec, trained_for(spec, configuration(agent)), data.options, data.params)
     header = _header(setting, policies, data)
     work = Work(out / WORK, {"header": header, "policies": {key: one.as_json() for key, one in policies.items()}})
-    figures = _played(setting, policies, work, tell)
+    figures = _played(setting, policies, work, tell, pool)
     report = {
         "format": FORMAT,
         "header": {
@@ -169,7 +177,7 @@ def _header(setting: Setting, policies: Mapping[str, Policy], data: Data) -> dic
         "rlops": rlops.__version__,
         "fingerprint": fingerprint(KernelSubject(setting.id)).as_json(),
         "engine": setting.engine,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "spec": spec.hash,
         "trained": setting.trained.hash,
         "success": spec.success,
@@ -180,17 +188,9 @@ def _header(setting: Setting, policies: Mapping[str, Policy], data: Data) -> dic
     }
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _played(setting: Setting, policies: Mapping[str, Policy], work: Work, tell: Tell | None) -> Figures:
+def _played(
+    setting: Setting, policies: Mapping[str, Policy], work: Work, tell: Tell | None, pool: Pool | None
+) -> Figures:
     """Play all designs with every policy; the last part takes its parameters from those before."""
     first = [
         parts.nominal(setting), parts.in_distribution(setting), parts.curves(setting), parts.battery(setting),
@@ -201,23 +201,24 @@ def _played(setting: Setting, policies: Mapping[str, Policy], work: Work, tell: 
     wanted = setting.spec.heatmap.params or setting.swept[:2]
     cells = side * side * setting.spec.heatmap.episodes if len(wanted) == 2 else 0
     total = len(policies) * (sum(map(len, first)) + cells)
-    done, tables = 0, []
 
-    def progress(what: str) -> Callable[[int], None] | None:
-        return None if tell is None else lambda ended: tell(what, done + ended, total)
+    def tables(designs: Sequence[Design], before: int) -> np.ndarray:
+        def progress(job: Job, ended: int) -> None:
+            if tell is not None:
+                tell(f"{job.agent.name}: {job.design.part.replace('_', ' ')}", before + ended, total)
 
-    for key, one in policies.items():
-        for design in first:
-            told = progress(f"{one.agent.name}: {design.part.replace('_', ' ')}")
-            tables.append(work.table([design], one.agent, key, progress=told))
-            done += len(design)
-    figures = Figures(setting, np.concatenate(tables))
+        jobs = [
+            Job(design, one.agent, key, one.carried if pool else None)
+            for key, one in policies.items()
+            for design in designs
+        ]
+        return work.tables(jobs, progress=progress, pool=pool)
+
+    figures = Figures(setting, tables(first, 0))
     pair = heatmap_pair(figures)
-    for key, one in policies.items() if pair else ():
-        design = parts.heatmap(setting, pair)
-        tables.append(work.table([design], one.agent, key, progress=progress(f"{one.agent.name}: heatmap")))
-        done += len(design)
-    return Figures(setting, np.concatenate(tables))
+    if not pair:
+        return figures
+    return Figures(setting, np.concatenate([figures.table, tables([parts.heatmap(setting, pair)], len(figures.table))]))
 
 
 def heatmap_pair(figures: Figures) -> tuple[str, ...]:

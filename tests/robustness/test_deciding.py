@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -9,8 +13,8 @@ from gymnasium.vector import AutoresetMode
 
 from rlops.agents_baseline.train import train
 from rlops.agents_baseline.worlds import World
-from rlops.errors import InvalidValue
-from rlops.robustness.deciding import BLOCK, configuration, digest_of, policy
+from rlops.errors import InvalidFile, InvalidValue
+from rlops.robustness.deciding import BLOCK, Carried, configuration, digest_of, policy
 from rlops.robustness.episodes import Design, play
 
 ID = "rlops/Dispatch-v0"
@@ -75,3 +79,31 @@ def test_an_agent_of_another_environment_is_refused_and_told_by_its_digest(train
     ):
         policy(trained, ID)
     config.write_text(before)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("file", [".", "policy.json", "model.zip"])
+def test_a_trained_agent_is_carried_to_where_its_files_are_not(trained, file, deterministic, tmp_path):
+    here = tmp_path / "agent"
+    shutil.copytree(trained, here)
+    agent = policy(here / file, ID, deterministic)
+    packed = pickle.dumps(Carried.of(here / file, agent, ID, deterministic))
+    shutil.rmtree(here)
+    again = pickle.loads(packed)()
+    assert (again.name, type(again)) == (agent.name, type(agent))
+    assert play(design(3), again).tobytes() == play(design(3), agent).tobytes()
+
+
+def test_a_controller_is_carried_by_its_name():
+    carried = Carried.of("hungarian", policy("hungarian", ID), ID)
+    assert (carried.source, carried.files) == ("hungarian", {})
+    assert carried().name == "hungarian"
+
+
+def test_an_agent_that_changes_on_its_way_is_refused(trained, tmp_path):
+    carried = Carried.of(trained, policy(trained, ID), ID)
+    changed = {name: b.replace(b'"maskable_ppo"', b'"ppo"') for name, b in carried.files.items()}
+    with pytest.raises(InvalidValue, match="it was changed meanwhile"):
+        replace(carried, files=changed)()
+    with pytest.raises(InvalidFile, match="must stay as it is until its report is written"):
+        Carried.of(tmp_path / "gone" / "policy.json", policy(trained, ID), ID)
