@@ -149,6 +149,12 @@ def load_agent(name_or_path: str | Path, id: str, deterministic: bool = True) ->
     raise UnknownName("agent", str(name_or_path), [*CONTROLLERS, *shipped_for(id), "(or the path of a trained agent)"])
 
 
+def located(name_or_path: str | Path, id: str) -> str | Path:
+    """Return the folder of an agent that comes with the package if this is its name, anything else as it is."""
+    name = str(name_or_path)
+    return shipped_folder(id) / name if name in shipped_for(id) else name_or_path
+
+
 def shipped_for(id: str) -> tuple[str, ...]:
     """Return the names of the trained agents that come with the package for an environment.
 

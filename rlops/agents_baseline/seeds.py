@@ -8,16 +8,21 @@ it are not: the weights are the same as without an interruption.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE
 from rlops.agents_baseline.train import Progress, planned, train
 from rlops.errors import InvalidFile, InvalidValue
+from rlops.files import written
+
+if TYPE_CHECKING:
+    from rlops.agents_baseline.scale import Pool
 
 _FOLDER = "seed_{}"
 
@@ -60,6 +65,7 @@ def train_seeds(
     out: str | Path,
     overwrite: bool = False,
     progress: Callable[[int, Progress], None] | None = None,
+    pool: Pool | None = None,
     **options: Any,
 ) -> list[Path]:
     """Train one agent a seed, those that are not trained yet, and return the folders of all.
@@ -70,7 +76,9 @@ def train_seeds(
         seeds: One training each.
         out: Folder of the trainings.
         overwrite: Whether trainings of other settings that are there may be replaced.
-        progress: Called a few times a second with the seed and how far its training is.
+        progress: Called a few times a second with the seed and how far its training is; of a training elsewhere, when
+            it is complete.
+        pool: Where to train, side by side: a cluster of :mod:`rlops.agents_baseline.scale`; None: here, one by one.
         options: Those of :func:`rlops.agents_baseline.train.train`.
 
     Raises:
@@ -79,12 +87,34 @@ def train_seeds(
     if not seeds or len(set(seeds)) < len(seeds):
         raise InvalidValue(f"seeds must be at least one and differ from each other, got {list(seeds)}.")
     folders = {seed: Path(out) / _FOLDER.format(seed) for seed in seeds}
-    for seed, folder in folders.items():
-        if is_complete(folder, id, algo, seed, overwrite=overwrite, **options):
-            continue
+    left = [seed for seed in seeds if not is_complete(folders[seed], id, algo, seed, overwrite=overwrite, **options)]
+    if pool is not None:
+        for number, files in pool.map(_train_elsewhere, [(id, algo, seed, options) for seed in left]):
+            _write(folders[left[number]], files)
+            if progress is not None:
+                steps = planned(id, algo, seed=left[number], **options)["steps"]
+                progress(left[number], Progress(steps, steps))
+        return list(folders.values())
+    for seed in left:
         tell = None if progress is None else partial(progress, seed)
-        train(id, algo, out=folder, seed=seed, overwrite=overwrite, progress=tell, **options)
+        train(id, algo, out=folders[seed], seed=seed, overwrite=overwrite, progress=tell, **options)
     return list(folders.values())
+
+
+def _train_elsewhere(id: str, algo: str, seed: int, options: Mapping[str, Any]) -> dict[str, bytes]:
+    """Train in a temporary folder and return the content of its files by their path, the model's last."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = train(id, algo, out=folder, seed=seed, **options)
+        files = sorted((file for file in Path(folder).rglob("*") if file.is_file()), key=lambda file: file == model)
+        return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a training, each all or nothing, the model last, whose presence says that it is complete."""
+    (folder / MODEL_FILE).unlink(missing_ok=True)
+    for name, content in files.items():
+        with written(folder / name) as partial_file:
+            partial_file.write_bytes(content)
 
 
 def is_complete(folder: Path, id: str, algo: str, seed: int, *, overwrite: bool = False, **options: Any) -> bool:

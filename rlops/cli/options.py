@@ -50,7 +50,7 @@ Ray = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Play on a cluster of Ray: auto, HOST:PORT, ray://HOST:PORT, or local.", show_default=False,
+        help="On a cluster of Ray: auto, HOST:PORT, ray://HOST:PORT, or local.", show_default=False,
     ),
 ]  # fmt: skip
 RealityProfile = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from rlops.cli.options import (
     Params,
     Played,
     Randomize,
+    Ray,
     WeatherFile,
     Years,
     environment,
@@ -28,6 +30,7 @@ from rlops.cli.options import (
 )
 from rlops.cli.run import Runtime
 from rlops.envs import parse_id
+from rlops.errors import InvalidValue
 
 if TYPE_CHECKING:
     from rlops.agents_baseline import train as training
@@ -81,8 +84,10 @@ def train(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
     runtime: Runtime = "auto",
+    ray: Ray = None,
 ) -> None:
     """Train an agent and write its model, in this process or within an image; config.yaml says which."""
+    from rlops.agents_baseline.scale import cluster
     from rlops.agents_baseline.seeds import parse_seeds
     from rlops.agents_baseline.train import read_hyperparameters
 
@@ -106,10 +111,13 @@ def train(
         "runtime": runtime,
         **data.options,
     }
+    if seeds is None and ray is not None:
+        raise InvalidValue("A cluster trains several seeds side by side, but --ray was given without --seeds.")
     if seeds is None:
         written = [train_with_bar(console, id, name, seed=seed, **options)]
     else:
-        written = train_seeds_with_bar(console, id, name, parse_seeds(seeds), **options)
+        with nullcontext() if ray is None else cluster(ray, ids=[id]) as pool:
+            written = train_seeds_with_bar(console, id, name, parse_seeds(seeds), pool=pool, **options)
     for path in written:
         console.print(f"[green]wrote[/green] {path}")
     console.print(f"compare it: rlops evaluate {id} --agent {out} --agent random", highlight=False)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import rlops
-from rlops.agents_baseline.agents import Agent
+from rlops.agents_baseline.agents import Agent, located
 from rlops.agents_baseline.evaluate import finite
 from rlops.agents_baseline.scale import Pool, versions
 from rlops.errors import InvalidFile, InvalidValue
@@ -62,14 +62,14 @@ class Policy:
 
     @classmethod
     def load(cls, source: str | Path, id: str, deterministic: bool = True) -> Policy:
-        """Return the policy of a controller's name or of a trained agent's path."""
+        """Return the policy of a name or of a trained agent's path."""
         agent = policy(source, id, deterministic)
-        return cls(str(source), id, agent, digest_of(source, agent), deterministic)
+        return cls(str(source), id, agent, digest_of(located(source, id), agent), deterministic)
 
     @cached_property
     def carried(self) -> Carried:
         """It as it goes to another machine."""
-        return Carried.of(self.source, self.agent, self.id, self.deterministic)
+        return Carried.of(located(self.source, self.id), self.agent, self.id, self.deterministic)
 
     def as_json(self) -> dict[str, Any]:
         """Return what a report says of it."""
@@ -135,7 +135,7 @@ def robustness(
     policies = {"a": Policy.load(agent, spec.env, deterministic)}
     if against is not None:
         policies["b"] = Policy.load(against, spec.env, deterministic)
-    setting = Setting(spec, trained_for(spec, configuration(agent)), data.options, data.params)
+    setting = Setting(spec, trained_for(spec, configuration(located(agent, spec.env))), data.options, data.params)
     header = _header(setting, policies, data)
     work = Work(out / WORK, {"header": header, "policies": {key: one.as_json() for key, one in policies.items()}})
     figures = _played(setting, policies, work, tell, pool)

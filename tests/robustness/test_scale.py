@@ -16,7 +16,9 @@ import pytest
 
 import rlops
 from rlops.agents_baseline import scale
+from rlops.agents_baseline.policies import Policy
 from rlops.agents_baseline.scale import Installed, cluster
+from rlops.agents_baseline.seeds import train_seeds
 from rlops.agents_baseline.worlds import World
 from rlops.errors import ConnectionLost, IdentityMismatch, InvalidValue, MissingExtra, UnknownName
 from rlops.robustness import episodes
@@ -138,6 +140,22 @@ def test_a_report_of_a_cluster_is_that_of_this_process(nodes, written, tmp_path,
     assert one == other
     assert read_parquet(local / EPISODES).tobytes() == read_parquet(out / EPISODES).tobytes()
     assert not (out / "work").exists()
+
+
+def test_seeds_trained_on_a_cluster_give_the_same_weights_as_here(pool, tmp_path):
+    small = {"n_steps": 16, "batch_size": 32, "n_epochs": 1, "policy_kwargs": {"net_arch": [4]}}
+    given = {"steps": 64, "num_envs": 2, "hyperparameters": small}
+    told = []
+    there = train_seeds(
+        ID, "ppo", [0, 1], out=tmp_path / "there", pool=pool, progress=lambda *one: told.append(one), **given
+    )
+    here = train_seeds(ID, "ppo", [0, 1], out=tmp_path / "here", **given)
+    for one, other in zip(there, here, strict=True):
+        ours, theirs = (Policy.read(folder).arrays for folder in (one, other))
+        assert {name: array.tobytes() for name, array in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
+        assert {file.name for file in one.iterdir()} == {file.name for file in other.iterdir()}
+    assert sorted((seed, now.steps) for seed, now in told) == [(0, 64), (1, 64)]
+    assert train_seeds(ID, "ppo", [0, 1], out=tmp_path / "there", pool=None, **given) == there
 
 
 def test_results_come_with_their_number_from_processes_with_one_thread(pool):
