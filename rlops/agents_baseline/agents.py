@@ -231,7 +231,7 @@ def _for_another(policy: Policy, path: Path, id: str) -> Policy:
 
 def _shown(algo: str, name: str) -> str:
     """Return the name of an agent of ``algo`` in a folder or file of a ``name``."""
-    return algo if name == algo else f"{algo} {name}"
+    return name if name == algo or name.startswith(f"{algo}_") else f"{algo} {name}"
 
 
 def algorithm_class(algo: str) -> Any:

@@ -68,3 +68,31 @@ def test_a_foreign_baseline_is_wrong_use(run, files):
     assert code == 2
     assert "must be the report.json of a robustness report" in err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("agent", "code", "verdict"), [("ppo_full", 0, "pass"), ("ppo", 1, "fail")])
+def test_of_two_shipped_agents_the_robust_one_passes_its_gates_and_the_brittle_one_fails(
+    run, tmp_path, agent, code, verdict
+):
+    from rlops.robustness.spec import shipped
+
+    cart = "rlops/CartBalance-v0"
+    gates = shipped(cart).gates.model_dump(mode="json", exclude_none=True)
+    spec = tmp_path / "spec.yaml"
+    parts = {name: SMALL[name] for name in ("heatmap", "battery", "transfer", "catalogue")}
+    curves = {"params": ["pole_mass_kg"], "points": 3, "episodes": 4}
+    spec.write_text(
+        yaml.safe_dump(
+            {
+                "env": cart,
+                "nominal": {"episodes": 64},
+                "in_distribution": {"episodes": 200},
+                "curves": curves,
+                "gates": gates,
+            }
+            | parts
+        )
+    )
+    ended, told, _ = run("robustness", cart, "--agent", agent, "--spec", spec, "--out", tmp_path / "out", "--json")
+    assert json.loads(told)["verdict"] == verdict
+    assert ended == code
