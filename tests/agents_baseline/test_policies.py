@@ -19,13 +19,14 @@ from rlops.envs.contract import family
 from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue
 
-DISPATCH, DISPATCH_V1, HALL, CART = (
-    "rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/DatacenterCooling-v0", "rlops/CartBalance-v0"
+DISPATCH, DISPATCH_V1, HALL, CART, PUSH = (
+    "rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/DatacenterCooling-v0", "rlops/CartBalance-v0", "rlops/ArmPush-v0"
 )  # fmt: skip
 SHORT = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
 OFF_POLICY = {"learning_starts": 16, "buffer_size": 500, "batch_size": 16}
 WIDE = {"policy_kwargs": {"net_arch": [8, 8]}}
 SCALED = {"standardise": {"controller": "random", "steps": 16}}
+AIMED = {"standardise": {"controller": "scripted_push", "steps": 16, "directions": ["left", "gap"]}}
 PAIRS = {"policy": "PairPolicy", "policy_kwargs": {"width": 8}}
 FLAT = {"policy": "MlpPolicy", "demonstrations": None, **WIDE}
 KINDS = {
@@ -37,6 +38,8 @@ KINDS = {
     "values of pairs": (DISPATCH, "dqn", {**OFF_POLICY, **PAIRS}),
     "gaussian": (CART, "ppo", {**SHORT, **WIDE}),
     "standardised": (HALL, "ppo", {**SHORT, **WIDE, **SCALED, "demonstrations": None}),
+    "with directions": (PUSH, "ppo", {**SHORT, **WIDE, **AIMED, "demonstrations": None}),
+    "squashed with directions": (PUSH, "sac", {**OFF_POLICY, **WIDE, **AIMED}),
     "squashed": (CART, "sac", {**OFF_POLICY, **WIDE}),
 }
 """Environment, algorithm and settings of every kind of policy there is."""
