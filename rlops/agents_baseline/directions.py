@@ -30,7 +30,8 @@ def checked(directions: Any, id: str) -> tuple[str, ...]:
         InvalidValue: If they are no sequence of names that differ.
         UnknownName: If ``id`` shows no such vector.
     """
-    if not isinstance(directions, (list, tuple)) or len({str(name) for name in directions}) < len(directions):
+    named = isinstance(directions, (list, tuple)) and all(isinstance(name, str) for name in directions)
+    if not named or len(set(directions)) < len(directions):
         raise InvalidValue(
             f"directions must be a list of different vectors such as [left], for left_x and left_y, got {directions!r}."
         )
