@@ -75,8 +75,9 @@ def test_in_a_further_round_the_agent_plays_and_the_controller_says_what_it_woul
 def pushers(tmp_path_factory):
     """Return two agents that have seen as many samples, without and with rounds of correction, and what they told."""
     made, told = {}, []
-    for rounds, epochs in ((0, 20), (3, 2)):
-        lesson = {"controller": "scripted_push", "episodes": 16, "epochs": epochs, "batch_size": 64, "rounds": rounds}
+    for rounds, episodes, epochs in ((0, 64, 5), (3, 16, 2)):
+        lesson = {"controller": "scripted_push", "episodes": episodes, "epochs": epochs}
+        lesson |= {"batch_size": 64, "rounds": rounds}
         settings = {**SMALL, "n_steps": 8, "policy_kwargs": {"net_arch": [32]}, "demonstrations": lesson}
         settings |= {"standardise": {"controller": "scripted_push", "steps": 50, "directions": ["left", "gap"]}}
         out, told = tmp_path_factory.mktemp("pusher"), []
@@ -91,7 +92,7 @@ def test_who_is_corrected_where_it_went_itself_does_there_more_what_its_controll
         envs = VectorEnv(*parse_id(PUSH), 32, params=SOON, autoreset_mode=AutoresetMode.SAME_STEP)
         met = demonstrate(envs, PUSH, "scripted_push", 1.0, 1.0, player=agent, seed=900)
         off[rounds] = np.square(agent.actions(envs, met.obs, met.masks) - met.actions).mean()
-    assert off[3] < 0.8 * off[0]
+    assert off[3] < 0.6 * off[0]
 
 
 def test_progress_counts_the_samples_of_all_rounds(pushers):
