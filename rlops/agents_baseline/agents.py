@@ -225,7 +225,7 @@ def _for_another(policy: Policy, path: Path, id: str) -> Policy:
     """Return a policy as one for ``id``, if that shows and takes what the policy's own environment does."""
     try:
         return replace(policy, id=id)
-    except InvalidValue as error:
+    except (InvalidValue, UnknownName) as error:
         raise InvalidValue(f"{path} was trained for {policy.id}; to act in {id}, {error}") from None
 
 

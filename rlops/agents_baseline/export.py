@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rlops.agents_baseline.directions import NEAREST, indices
 from rlops.agents_baseline.pair_layout import layout
 from rlops.agents_baseline.policies import MOST_STANDARDISED, Policy, PolicyAgent
 from rlops.envs import parse_id
@@ -111,9 +112,19 @@ class _Graph:
         arrays = self._policy.arrays
         if "mean" not in arrays:
             return "observation"
-        x = self._add("Sub", "observation", self._constant(arrays["mean"]))
+        x = self._add("Sub", self._appended("observation"), self._constant(arrays["mean"]))
         x = self._add("Div", x, self._constant(arrays["scale"]))
         return self._add("Clip", x, self._constant(-MOST_STANDARDISED), self._constant(MOST_STANDARDISED))
+
+    def _appended(self, obs: str) -> str:
+        """Add what :func:`rlops.agents_baseline.directions.appended` does, if the policy has directions."""
+        if not self._policy.directions:
+            return obs
+        add, at = self._add, indices(self._policy.directions, self._policy.id)
+        x, y = (add("Gather", obs, self._constant(places, np.int64), axis=1) for places in at)
+        length = add("Sqrt", add("Add", add("Mul", x, x), add("Mul", y, y)))
+        length = add("Add", length, self._constant(NEAREST))
+        return add("Concat", obs, add("Div", x, length), add("Div", y, length), add("Log", length), axis=1)
 
     def _layers(self, x: str) -> str:
         depth = sum(name.startswith("actor.") for name in self._policy.arrays) // 2

@@ -2,6 +2,9 @@
 
 The policy is fitted to the controller's actions (behavioural cloning), the critic to the discounted returns that
 follow them, so that the first advantages of PPO are about what the policy does, not about a critic that knows nothing.
+
+A clone errs, and then meets what its controller never showed. So in further rounds the agent itself plays, and the
+controller says what it would have done (dataset aggregation: Ross, Gordon, Bagnell 2011).
 """
 
 from __future__ import annotations
@@ -12,28 +15,33 @@ from typing import Any
 
 import numpy as np
 
-from rlops.agents_baseline.agents import load_agent
+from rlops.agents_baseline.agents import Agent, load_agent
 from rlops.errors import InvalidValue, UnknownName
 
-DEFAULTS = {"episodes": 64, "epochs": 4, "batch_size": 512, "learning_rate": 1e-3, "smoothing": 0.1}
+DEFAULTS = {"episodes": 64, "epochs": 4, "batch_size": 512, "learning_rate": 1e-3, "smoothing": 0.1, "rounds": 0}
 """Settings of ``demonstrations`` besides ``controller``."""
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """What a controller saw, did and got, over ``t`` steps of whole episodes.
+    """What a player saw, what a controller does there, and what the player got, over ``t`` steps of whole episodes.
 
     Attributes:
         obs: ``(t, k)`` float32.
-        actions: ``(t,)`` int64, or ``(t, d)`` float64.
+        actions: The controller's, ``(t,)`` int64, or ``(t, d)`` float64.
         masks: Legal actions, ``(t, m)`` bool; ``(t, 0)`` of vectors.
-        returns: Discounted sum of the scaled rewards from each step on, ``(t,)``.
+        returns: Discounted sum of the player's scaled rewards from each step on, ``(t,)``.
     """
 
     obs: np.ndarray
     actions: np.ndarray
     masks: np.ndarray
     returns: np.ndarray
+
+    def __add__(self, other: Demonstrations) -> Demonstrations:
+        """Return both, one after the other."""
+        names = ("obs", "actions", "masks", "returns")
+        return Demonstrations(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
 def checked(settings: Any) -> dict[str, Any]:
@@ -51,32 +59,55 @@ def checked(settings: Any) -> dict[str, Any]:
     for name in settings:
         if name not in (*DEFAULTS, "controller"):
             raise UnknownName("setting of demonstrations", name, [*DEFAULTS, "controller"])
-    return {**DEFAULTS, **settings}
+    full = {**DEFAULTS, **settings}
+    if not isinstance(full["rounds"], int) or full["rounds"] < 0:
+        raise InvalidValue(f"rounds of demonstrations must be a whole number of at least 0, got {full['rounds']!r}.")
+    return full
 
 
 def demonstrate(
-    envs: Any, id: str, controller: str, gamma: float, reward_scale: float, least_reward: float = -np.inf
+    envs: Any,
+    id: str,
+    controller: str,
+    gamma: float,
+    reward_scale: float,
+    least_reward: float = -np.inf,
+    *,
+    player: Agent | None = None,
+    seed: int = 0,
 ) -> Demonstrations:
-    """Let a controller play one whole episode in every row of ``envs``, which begin anew when they end."""
+    """Play one whole episode in every row of ``envs``, which begin anew when they end, and ask a controller all along.
+
+    Args:
+        envs: Vector face.
+        id: The environment.
+        controller: Name of the controller.
+        gamma: Discount of a step.
+        reward_scale: Factor on rewards.
+        least_reward: Below it rewards are cut off.
+        player: Who plays; None: the controller itself.
+        seed: Of the first row; row ``i`` has ``seed + i``.
+    """
     agent = load_agent(controller, id)
     n = envs.num_envs
-    obs, _ = envs.reset(seed=list(range(n)))
+    obs, _ = envs.reset(seed=list(range(seed, seed + n)))
     running = np.ones(n, np.bool_)
     seen, done, legal, got, when = [], [], [], [], []
     while running.any():
         masks = envs.action_masks()
         actions = agent.actions(envs, obs, masks)
+        played = actions if player is None else player.actions(envs, obs, masks)
         seen.append(obs[running])
         done.append(actions[running])
         legal.append(masks[running])
-        obs, rewards, terminated, truncated, _ = envs.step(actions)
+        obs, rewards, terminated, truncated, _ = envs.step(played)
         got.append(np.where(running, np.maximum(rewards, least_reward), 0.0) * reward_scale)
         when.append(running.copy())
         running &= ~(terminated | truncated)
     following, returns = np.zeros(n), []
-    for rewards, played in zip(got[::-1], when[::-1], strict=True):
+    for rewards, there in zip(got[::-1], when[::-1], strict=True):
         following = rewards + gamma * following
-        returns.append(following[played])
+        returns.append(following[there])
     return Demonstrations(
         np.concatenate(seen), np.concatenate(done), np.concatenate(legal), np.concatenate(returns[::-1])
     )

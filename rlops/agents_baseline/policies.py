@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from rlops.agents_baseline.directions import PER_DIRECTION, appended, checked, indices
 from rlops.agents_baseline.networks import ACTIVATIONS, Layers, Linear, Network, Pairs, Shapes
 from rlops.envs import parse_id
 from rlops.envs.compiling import compiled
@@ -57,6 +58,7 @@ class Policy:
         masked: Whether illegal actions are excluded.
         arrays: By name, float32. ``mean`` and ``scale``, if they are there, standardise observations.
         trained: What it depends on, as ``rlops train`` writes it.
+        directions: Names of vectors in the observation of which the network gets more, see ``directions.py``.
     """
 
     id: str
@@ -67,11 +69,13 @@ class Policy:
     masked: bool
     arrays: Mapping[str, np.ndarray]
     trained: Mapping[str, Any] = field(default_factory=dict)
+    directions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.check()
         made: Network = Pairs(self.arrays, self.id) if self.network == "pairs" else Layers(self.arrays, self.activation)
         object.__setattr__(self, "_network", made)
+        object.__setattr__(self, "_at", indices(self.directions, self.id))
 
     def check(self) -> None:
         """Hold the arrays against what the environment shows and takes.
@@ -89,6 +93,9 @@ class Policy:
             discrete == (self.head in ("logits", "values")), "the head", f"one for the actions of {self.id}", self.head
         )
         columns, outputs = width(kernel.OBSERVATION), kernel.ACTION if discrete else width(kernel.ACTION)
+        given = len(checked(self.directions, self.id))
+        _must(not given or "mean" in self.arrays, "directions", "standardised with the rest", "neither mean nor scale")
+        columns += PER_DIRECTION * given
         shapes = {name: array.shape for name, array in self.arrays.items()}
         wanted = self._shapes(columns, outputs)
         _must(shapes == wanted, "the arrays", f"{_shown(wanted)} for {self.id}", _shown(shapes))
@@ -124,6 +131,8 @@ class Policy:
         obs = np.asarray(obs, np.float32)
         if "mean" not in self.arrays:
             return obs
+        if self.directions:
+            obs = appended(obs, self._at)  # type: ignore[attr-defined]
         most = np.float32(MOST_STANDARDISED)
         limited: np.ndarray = np.clip((obs - self.arrays["mean"]) / self.arrays["scale"], -most, most)
         return limited
@@ -190,6 +199,7 @@ class Policy:
             "network": self.network,
             "activation": self.activation,
             "masked": self.masked,
+            "directions": list(self.directions),
             "weights": weights,
             "arrays": {name: {"shape": list(a.shape), "sha256": _hash(a)} for name, a in self.arrays.items()},
             "trained": dict(self.trained),
@@ -216,8 +226,9 @@ class Policy:
             names = ("id", "algo", "head", "network", "activation")
             texts = {name: _of_type(about, name, str) for name in names}
             masked, trained = _of_type(about, "masked", bool), _of_type(about, "trained", dict)
+            directions = tuple(_of_type({"directions": [], **about}, "directions", list))  # older files know none
             arrays = _read_arrays(file.with_name(_of_type(about, "weights", str)), _of_type(about, "arrays", dict))
-            return cls(**texts, masked=masked, arrays=arrays, trained=trained)
+            return cls(**texts, masked=masked, arrays=arrays, trained=trained, directions=directions)
         except InvalidFile:
             raise
         except (InvalidValue, KeyError) as error:
@@ -370,6 +381,7 @@ def of_model(model: Any, algo: str, id: str, trained: Mapping[str, Any] | None =
         masked=algo in ("maskable_ppo", "dqn"),
         arrays=made.arrays,
         trained=trained or {},
+        directions=made.directions,
     )
 
 
@@ -379,6 +391,7 @@ class _Reading:
     def __init__(self, model: Any, algo: str):
         policy = model.policy
         self.arrays: dict[str, np.ndarray] = {}
+        self.directions: tuple[str, ...] = ()
         self.network, self.activation = "layers", "relu"
         self.head = HEADS[algo]
         discrete = hasattr(model.action_space, "n")
@@ -404,6 +417,7 @@ class _Reading:
         kind = type(extractor).__name__
         if kind == "Standardised":
             self.arrays |= {"mean": _array(extractor.mean), "scale": _array(extractor.scale)}
+            self.directions = extractor.directions
         elif kind != "FlattenExtractor":
             raise InvalidValue(f"The features of a policy must be flat or standardised to be exported, got {kind}.")
 

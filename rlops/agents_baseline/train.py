@@ -29,7 +29,7 @@ from gymnasium.vector import AutoresetMode
 
 import rlops
 from rlops.agents_baseline import imitation
-from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, algorithm_class, one_torch_thread
+from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, TrainedAgent, algorithm_class, one_torch_thread
 from rlops.agents_baseline.evaluate import COMPLETION
 from rlops.agents_baseline.policies import POLICY_FILE, Policy, of_model
 from rlops.agents_baseline.worlds import World
@@ -178,7 +178,7 @@ def train(
         model.set_logger(_logger(out / "tensorboard"))
         try:
             if settings.get("demonstrations"):
-                _imitate(model, world, settings, progress)
+                _imitate(model, algo, world, settings, progress)
             model.learn(steps, callback=_callback(steps, progress, max_seconds))
         finally:
             model.logger.close()
@@ -258,7 +258,7 @@ def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, 
     if settings.get("standardise"):
         from rlops.agents_baseline.standardised import checked
 
-        settings["standardise"] = checked(settings["standardise"])
+        settings["standardise"] = checked(settings["standardise"], id)
     return {"policy": "MlpPolicy", "num_envs": 64, "reward_scale": 1.0, **settings}
 
 
@@ -310,20 +310,31 @@ def _origin(rows: Any, id: str) -> dict[str, Any]:
 
 
 def _imitate(
-    model: Any, world: World, settings: Mapping[str, Any], progress: Callable[[Progress], None] | None
+    model: Any,
+    algo: str,
+    world: World,
+    settings: Mapping[str, Any],
+    progress: Callable[[Progress], None] | None,
 ) -> None:
-    """Let ``model`` learn from the demonstrations that its settings ask for."""
+    """Let ``model`` learn from the demonstrations that its settings ask for, and be corrected in further rounds."""
     asked = dict(settings["demonstrations"])
-    controller = asked.pop("controller")
-    least = settings.get("least_reward", -np.inf)
-    with contextlib.closing(world.rows(asked.pop("episodes"), AutoresetMode.SAME_STEP)) as envs:
-        shown = imitation.demonstrate(envs, world.id, controller, model.gamma, settings["reward_scale"], least)
+    controller, episodes, rounds = (asked.pop(name) for name in ("controller", "episodes", "rounds"))
+    lesson = (world.id, controller, model.gamma, settings["reward_scale"], settings.get("least_reward", -np.inf))
+    learner, seen = TrainedAgent("learner", algo, model), 0
+    with contextlib.closing(world.rows(episodes, AutoresetMode.SAME_STEP)) as envs:
+        shown = imitation.demonstrate(envs, *lesson)
+        # a round sees what was shown in all until then; later episodes may be of another length, so this is about
+        total = asked["epochs"] * len(shown.obs) * (rounds + 1) * (rounds + 2) // 2
 
-    def tell(seen: int, total: int) -> None:
-        if progress is not None:
-            progress(Progress(seen, total, imitating=controller))
+        def tell(samples: int, _: int) -> None:
+            if progress is not None:
+                progress(Progress(seen + samples, max(total, seen + samples), imitating=controller))
 
-    imitation.imitate(model, shown, progress=tell, **asked)
+        imitation.imitate(model, shown, progress=tell, **asked)
+        for k in range(1, rounds + 1):
+            seen += asked["epochs"] * len(shown.obs)
+            shown += imitation.demonstrate(envs, *lesson, player=learner, seed=k * episodes)
+            imitation.imitate(model, shown, progress=tell, **asked)
 
 
 def _adapted(rows: Any, settings: Mapping[str, Any]) -> Any:

@@ -19,13 +19,14 @@ from rlops.envs.contract import family
 from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidFile, InvalidValue
 
-DISPATCH, DISPATCH_V1, HALL, CART = (
-    "rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/DatacenterCooling-v0", "rlops/CartBalance-v0"
+DISPATCH, DISPATCH_V1, HALL, CART, PUSH = (
+    "rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/DatacenterCooling-v0", "rlops/CartBalance-v0", "rlops/ArmPush-v0"
 )  # fmt: skip
 SHORT = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
 OFF_POLICY = {"learning_starts": 16, "buffer_size": 500, "batch_size": 16}
 WIDE = {"policy_kwargs": {"net_arch": [8, 8]}}
 SCALED = {"standardise": {"controller": "random", "steps": 16}}
+AIMED = {"standardise": {"controller": "scripted_push", "steps": 16, "directions": ["left", "gap"]}}
 PAIRS = {"policy": "PairPolicy", "policy_kwargs": {"width": 8}}
 FLAT = {"policy": "MlpPolicy", "demonstrations": None, **WIDE}
 KINDS = {
@@ -37,6 +38,8 @@ KINDS = {
     "values of pairs": (DISPATCH, "dqn", {**OFF_POLICY, **PAIRS}),
     "gaussian": (CART, "ppo", {**SHORT, **WIDE}),
     "standardised": (HALL, "ppo", {**SHORT, **WIDE, **SCALED, "demonstrations": None}),
+    "with directions": (PUSH, "ppo", {**SHORT, **WIDE, **AIMED, "demonstrations": None}),
+    "squashed with directions": (PUSH, "sac", {**OFF_POLICY, **WIDE, **AIMED}),
     "squashed": (CART, "sac", {**OFF_POLICY, **WIDE}),
 }
 """Environment, algorithm and settings of every kind of policy there is."""
@@ -200,6 +203,51 @@ def test_a_policy_that_is_replaced_leaves_nothing_of_the_old_one(written):
     policy.write(written.parent)
     assert Policy.read(written).arrays["log_std"][0] == 0.5
     assert len(list(written.parent.iterdir())) == 2
+
+
+def test_a_policy_that_was_written_before_there_were_directions_is_read_as_one_without(written):
+    about = json.loads(written.read_text())
+    assert about.pop("directions") == []
+    written.write_text(json.dumps(about))
+    assert Policy.read(written).directions == ()
+
+
+def _aimed(directions, id=PUSH):
+    """Return a policy of one layer that takes two directions of the arm's observation."""
+    arrays = {"actor.0.weight": np.ones((2, 26)), "actor.0.bias": np.zeros(2), "log_std": np.zeros(2)}
+    arrays |= {"mean": np.zeros(26), "scale": np.ones(26)}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    return Policy(id, "ppo", "gaussian", "layers", "tanh", False, arrays, directions=directions)
+
+
+def test_directions_are_kept_and_which_they_are_matters(tmp_path):
+    obs, _ = seen_by(_aimed(("left", "gap")), 16)
+    read = Policy.read(_aimed(("left", "gap")).write(tmp_path))
+    assert read.directions == ("left", "gap")
+    np.testing.assert_array_equal(read.scores(obs), _aimed(("left", "gap")).scores(obs))
+    assert not np.array_equal(read.scores(obs), _aimed(("left", "tip")).scores(obs))
+
+
+@pytest.mark.parametrize(
+    ("directions", "told"),
+    [
+        (["left"], "the arrays must be"),
+        (["left", "nowhere"], "has no vector named 'nowhere'"),
+        ("left", "'directions' must be a list"),
+        ([["left"], 3], "directions must be a list of different vectors"),
+    ],
+)
+def test_directions_that_do_not_fit_are_refused(tmp_path, directions, told):
+    written = _aimed(("left", "gap")).write(tmp_path)
+    _edited(directions=directions)(written)
+    with pytest.raises(InvalidFile, match=told):
+        Policy.read(written)
+
+
+def test_a_policy_with_directions_is_refused_where_they_are_not_observed(tmp_path):
+    _aimed(("left", "gap")).write(tmp_path)
+    with pytest.raises(InvalidValue, match=f"was trained for {PUSH}; to act in {CART}, "):
+        load_agent(tmp_path, CART)
 
 
 def _weights(written):

@@ -15,8 +15,9 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rlops
-from rlops.agents_baseline import agents
+from rlops.agents_baseline import agents, imitation, standardised
 from rlops.agents_baseline.agents import load_agent
+from rlops.agents_baseline.controllers import make_controller
 from rlops.agents_baseline.evaluate import evaluate
 from rlops.agents_baseline.train import OWN_SETTINGS, hyperparameters, read_hyperparameters, train
 from rlops.agents_baseline.worlds import World
@@ -197,7 +198,7 @@ def test_an_algorithm_must_fit_the_actions(tmp_path):
 SHIPPED = [
     *((f"rlops/Dispatch-v{version}", algo) for version in range(3) for algo in NUMBERED),
     *((f"rlops/DatacenterCooling-v{version}", algo) for version in range(2) for algo in OF_VECTORS),
-    *((f"rlops/{robot}-v0", "ppo") for robot in ("CartBalance", "ArmReach", "ArmPush")),
+    *((f"rlops/{robot}-v0", "ppo") for robot in ("CartBalance", "ArmReach", "ArmPush", "WarehouseNav")),
 ]
 
 
@@ -209,6 +210,10 @@ def test_hyperparameters_are_shipped_and_known_to_the_algorithm(id, algo):
     kind = agents.algorithm_class(algo)
     known = inspect.signature((kind.__mro__[1] if algo == "dqn" else kind).__init__).parameters
     assert set(settings) - set(OWN_SETTINGS) <= set(known)
+    if "standardise" in settings:
+        standardised.checked(settings["standardise"], id)
+    if "demonstrations" in settings:
+        make_controller(imitation.checked(settings["demonstrations"])["controller"], id)
     numbers = {name: value for name, value in settings.items() if name != "policy"}
     assert not any(isinstance(value, str) for value in numbers.values())  # 3e-4 without a point is a text in YAML
 
