@@ -49,6 +49,8 @@ reference, episode by episode: an agent is **better** or **worse** if the interv
 elsewhere, a robustness report says ([robustness.md](robustness.md)). Of every agent the training seed with the highest
 return in other episodes than those here comes with the package and is loaded by its name, `--agent ppo`. Minutes are
 those of training one seed on the machine of the run, which did other work beside it.
+
+`rlops/DispatchStatic-v2` has published optima instead of agents: [Static](../rlops/envs/dispatch/README.md#static).
 """
 
 
@@ -172,7 +174,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 
 def document(entries: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the document of what was said of each agent of each environment."""
-    return "\n".join([_HEAD, *(_section(id, agents) for id, agents in entries.items())])
+    return "\n".join([_HEAD, *(_section(id, agents) for id, agents in entries.items() if agents)])
 
 
 def _section(id: str, agents: Mapping[str, Any]) -> str:
