@@ -6,9 +6,10 @@ READY  := $(VENV)/.ready
 WHEELS := .cache/wheels
 BENCH  := .venv-bench
 ORACLE := .venv-oracle
+RLLIB  := .venv-rllib
 CODE   := rlops tests benchmarks
 
-.PHONY: help setup wheels demo test check format docs golden baselines mutants oracle image bench clean
+.PHONY: help setup wheels demo test check format docs golden baselines mutants oracle rllib image bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -66,6 +67,15 @@ $(ORACLE)/.ready: requirements.lock pyproject.toml
 	$(ORACLE)/bin/python -m pip install --quiet --constraint requirements.lock -e ".[oracle]" pytest pytest-xdist hypothesis
 	@touch $@
 
+rllib: $(RLLIB)/.ready ## train with RLlib, beside the Gymnasium that it pins (minutes)
+	$(RLLIB)/bin/python -m pytest tests/rllib tests/test_docs.py -k "rllib or scale.md"
+
+$(RLLIB)/.ready: tests/rllib/requirements.txt pyproject.toml
+	test -x $(RLLIB)/bin/python || $(PYTHON) -m venv $(RLLIB)
+	$(RLLIB)/bin/python -m pip install --quiet -r tests/rllib/requirements.txt hatchling
+	$(RLLIB)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
 image: $(READY) ## build the image of ID (default rlops/Dispatch-v2) with docker build, on the image BASE
 	rm -rf .cache/image && mkdir -p .cache/image/wheels
 	$(BIN)/python -m pip wheel --quiet --constraint requirements.lock --wheel-dir .cache/image/wheels .
@@ -91,5 +101,5 @@ $(BENCH)/.ready: benchmarks/requirements.txt benchmarks/install_pufferlib.sh ben
 	@touch $@
 
 clean: ## remove environments, caches and build products
-	rm -rf $(VENV) $(BENCH) $(ORACLE) .cache build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) $(ORACLE) $(RLLIB) .cache build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find rlops tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,6 +31,13 @@ def test_the_lock_holds_what_the_package_asks_for(extra):
     assert wanted <= {normalised(pin) for pin in PINS}
 
 
+def test_the_environment_of_rllib_differs_from_the_lock_in_the_gymnasium_that_it_pins():
+    lines = (ROOT / "tests" / "rllib" / "requirements.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    locked = dict(pin.split("==") for pin in PINS)
+    assert {name for name in pins.keys() & locked.keys() if pins[name] != locked[name]} == {"gymnasium"}
+
+
 def test_the_extra_all_holds_every_extra_but_those_for_development_its_oracles_and_an_older_gymnasium():
     extras = project()["optional-dependencies"]
     held = re.search(r"\[(.*)\]", extras["all"][0]).group(1).split(",")

@@ -177,7 +177,7 @@ def cluster(address: str, ids: Iterable[str] = ()) -> Iterator[Pool]:
     try:
         _reach(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         why = str(error).strip() or type(error).__name__
         raise ConnectionLost(f"The address of a cluster of Ray must be {ADDRESSES}, got {address!r}: {why}") from None
     try:

@@ -82,10 +82,11 @@ def test_an_agent_of_another_environment_is_refused_and_told_by_its_digest(train
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-@pytest.mark.parametrize("file", [".", "policy.json", "model.zip"])
+@pytest.mark.parametrize("file", [".", "policy.json", "model.zip", "best.zip"])
 def test_a_trained_agent_is_carried_to_where_its_files_are_not(trained, file, deterministic, tmp_path):
     here = tmp_path / "agent"
     shutil.copytree(trained, here)
+    shutil.copy(here / "model.zip", here / "best.zip")
     agent = policy(here / file, ID, deterministic)
     packed = pickle.dumps(Carried.of(here / file, agent, ID, deterministic))
     shutil.rmtree(here)
