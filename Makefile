@@ -29,7 +29,7 @@ $(READY): requirements.lock pyproject.toml
 wheels: $(READY) ## bring the wheels that images are made of; nothing to do when they are here
 	$(BIN)/python -m rlops.registry.wheels --into $(WHEELS)
 
-demo: wheels ## show speed, learning, controllers, a day of dispatch, and its image (minutes)
+demo: wheels ## show speed, learning, controllers, a day, its image, and a robustness report (minutes)
 	RLOPS_WHEELS=$(CURDIR)/$(WHEELS) $(BIN)/python -m rlops.cli demo
 
 test: wheels ## run every test

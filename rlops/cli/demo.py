@@ -47,8 +47,8 @@ CONTROLLERS = (
 )
 """Those that decide fast enough for a demonstration; ``rolling_horizon`` searches for longer."""
 IMAGE_ROWS, IMAGE_STEPS = 64, 150
-SHIPPED_ID, SHIPPED = "rlops/CartBalance-v0", "ppo_full"
-"""Whose robustness is reported."""
+SHIPPED = "maskable_ppo"
+"""Name of the agent whose robustness is reported; it comes with the package."""
 _TRIPS = "dispatch/nyc_tlc/yellow_tripdata_sample_2019-01.csv"
 _ZONES = "dispatch/nyc_manhattan_od/zone_centroids_km.csv"
 _MANHATTAN_DEG = 29.0
@@ -98,7 +98,7 @@ def demo(
         console.rule(f"5  The image of {ID}, stepped beside this process")
         _image(console, building)
 
-    console.rule(f"6  May the shipped {SHIPPED} of {SHIPPED_ID} be released?")
+    console.rule(f"6  May the shipped {SHIPPED} of {ID} be released?")
     _report(console, out / "robustness")
 
 
@@ -106,7 +106,7 @@ def _report(console: Console, folder: Path) -> None:
     """Write the robustness report of a shipped agent, with a tenth of the episodes of a release."""
     from rlops.robustness.spec import shipped
 
-    report = robustness_with_bar(console, shipped(SHIPPED_ID).brief(), SHIPPED, folder)
+    report = robustness_with_bar(console, shipped(ID).brief(), SHIPPED, folder)
     show(console, report, folder)
     console.print("So few episodes decide little: a release plays ten times as many, without --brief.")
 
