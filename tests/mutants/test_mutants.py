@@ -6,6 +6,8 @@ from itertools import accumulate
 
 import pytest
 
+from rlops.registry.dynamics.golden import golden_file, manifest_of
+from rlops.registry.dynamics.subjects import subject
 from tests.mutants import equivalent
 from tests.mutants.__main__ import NotTheSame, Result, Unmutated, kept, results, saved
 from tests.mutants.catalogue import KINDS, LAYERS, Mutation, candidates, catalogue, sample
@@ -252,4 +254,10 @@ def test_the_check_notices_a_sample_of_mutations_and_attributes_them_rightly(mut
     played = (one for one in mutations if one.kind not in ("nominal", "bound", "range"))  # these are only declared
     cheap = tuple(one for one in played if min(one.ids, key=BY_COST.index) == id)
     found = list(results(sample(cheap, SAMPLED, 0), jobs=1))
-    assert [one.told() for one in found if not one.right] == []
+    assert [one.told() for one in found if not (one.right or _passes_for_rounding(one))] == []
+
+
+def _passes_for_rounding(one):
+    """Return whether a mutation moved last digits alone, as another processor than the recorded one may."""
+    recorded = manifest_of(golden_file(subject(one.id)))["platform"]
+    return one.answer.verdict == "round-off" and subject(one.id).platform() != recorded
