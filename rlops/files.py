@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files of the user's that are read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlops.errors import InvalidFile
 
 
 @contextmanager
@@ -22,3 +27,15 @@ def written(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Return the content of a YAML file, which a JSON file is too.
+
+    Raises:
+        InvalidFile: If it cannot be read.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidFile(f"{path} must be a readable YAML or JSON file, got: {error}") from None

@@ -35,7 +35,7 @@ from rlops.agents_baseline.policies import POLICY_FILE, Policy, of_model
 from rlops.agents_baseline.worlds import World
 from rlops.envs import parse_id
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
-from rlops.files import written
+from rlops.files import read_yaml, written
 from rlops.randomization import Randomization, spec_of
 
 OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations", "steps")
@@ -89,10 +89,7 @@ def read_hyperparameters(path: str | Path, algo: str) -> dict[str, Any]:
     Raises:
         InvalidFile: If it is no YAML mapping.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidFile(f"{path} must be a readable YAML file, got: {error}") from None
+    content = read_yaml(path)
     section = content.get(algo, content) if isinstance(content, dict) else content
     if not isinstance(section, dict):
         raise InvalidFile(f"{path} must map names of hyperparameters to values, got {type(section).__name__}.")

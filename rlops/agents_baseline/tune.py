@@ -22,7 +22,7 @@ from rlops.agents_baseline.evaluate import evaluate
 from rlops.agents_baseline.seeds import train_seeds
 from rlops.agents_baseline.train import Progress, planned, train
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra
-from rlops.files import written
+from rlops.files import read_yaml, written
 from rlops.robustness.statistics import Estimate, nested_bootstrap
 
 STUDY_FILE, BEST_FILE = "study.db", "best.yaml"
@@ -115,10 +115,7 @@ def read_space(path: str | Path) -> dict[str, Any]:
     Raises:
         InvalidFile: If it is no YAML mapping.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidFile(f"{path} must be a readable YAML file, got: {error}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise InvalidFile(f"{path} must map hyperparameters to what is searched, got {content!r:.80}.")
     return content

@@ -60,7 +60,7 @@ def tune(
         best = tuning.tune(search, trials, out=out, seed=seed, progress=look, told=told)
     table = Table("hyperparameter", "value", title=f"the best of {trials} trials")
     for one, value in best.items():
-        table.add_row(one, f"{value['start']:.3g} … {value['end']:.3g}" if isinstance(value, dict) else f"{value:.4g}")
+        table.add_row(one, _shown(value))
     console.print(table)
     if confirm:
         with training_bar(console) as bar:
@@ -76,3 +76,10 @@ def tune(
             console.print(f"{label:8} return {said.value:,.1f} [{said.low:,.1f}, {said.high:,.1f}]", markup=False)
     console.print(f"[green]wrote[/green] {out / tuning.BEST_FILE}")
     console.print(f"train with it: rlops train {id} --algo {name} --hyperparameters {out / tuning.BEST_FILE} --out …")
+
+
+def _shown(value: Any) -> str:
+    """Return a hyperparameter as text: a schedule by its ends, numbers with as many digits as matter."""
+    if isinstance(value, dict) and set(value) == {"start", "end"}:
+        return f"{value['start']:.3g} … {value['end']:.3g}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

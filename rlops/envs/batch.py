@@ -271,6 +271,11 @@ class Batch:
         self._given = [self._new_side(place) for place in places]
         self._sides = [*self._own, *self._given]
 
+    @property
+    def places(self) -> int:
+        """How many places :meth:`show_in` was given."""
+        return len(self._given)
+
     def turn_to(self, place: int | None) -> bool:
         """Choose where the next step or reset writes; return whether it is the place of that number.
 

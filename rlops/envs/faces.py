@@ -600,7 +600,12 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
 
         What is observed now is not written over: if it lies there, and for None, memory of the environment's own is
         used.
+
+        Raises:
+            InvalidValue: If :meth:`show_in` was given no place of that number.
         """
+        if place is not None and not 0 <= place < self._batch.places:
+            raise InvalidValue(f"A place must be one of the {self._batch.places} that show_in was given, got {place}.")
         return self._batch.turn_to(place)
 
     def _checked(self, actions: Any) -> np.ndarray:

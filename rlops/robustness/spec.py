@@ -30,7 +30,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rlops.envs import parse_id
-from rlops.errors import InvalidFile, InvalidValue, UnknownName
+from rlops.errors import InvalidValue, UnknownName
+from rlops.files import read_yaml
 from rlops.randomization import Randomization, spec_of
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -254,19 +255,12 @@ def read_spec(source: str | Path, id: str) -> Spec:
     Raises:
         InvalidFile, InvalidValue, UnknownName: If it is none, or for another environment.
     """
-    return checked(_content(source), id, str(source))
+    return checked(read_yaml(source), id, str(source))
 
 
 def read_gates(source: str | Path, spec: Spec) -> Spec:
     """Return ``spec`` with the gates of a YAML or JSON file in place of its own."""
-    return checked({**spec.model_dump(by_alias=True), "gates": _content(source)}, spec.env, str(source))
-
-
-def _content(source: str | Path) -> Any:
-    try:
-        return yaml.safe_load(Path(source).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidFile(f"{source} must be a readable YAML or JSON file, got: {error}") from None
+    return checked({**spec.model_dump(by_alias=True), "gates": read_yaml(source)}, spec.env, str(source))
 
 
 def checked(content: Any, id: str, where: str) -> Spec:

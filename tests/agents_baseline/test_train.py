@@ -227,7 +227,7 @@ def test_hyperparameters_may_come_from_a_file(tmp_path):
     file.write_text("- 1\n")
     with pytest.raises(InvalidFile, match="must map names"):
         read_hyperparameters(file, "dqn")
-    with pytest.raises(InvalidFile, match="readable YAML file"):
+    with pytest.raises(InvalidFile, match="readable YAML or JSON file"):
         read_hyperparameters(tmp_path / "absent.yaml", "dqn")
 
 

@@ -73,6 +73,59 @@ def test_a_trained_agent_is_evaluated_by_its_path(run, tmp_path, settings):
     assert "knows no action masks" in told
 
 
+def test_several_seeds_are_trained_in_one_command_once_and_evaluated_by_their_folder(run, tmp_path, settings):
+    out = tmp_path / "agents"
+    command = (
+        "train",
+        ID,
+        "--algo",
+        "ppo",
+        "--steps",
+        100,
+        "--out",
+        out,
+        "--hyperparameters",
+        settings,
+        "--seeds",
+        "0-1",
+    )
+    code, told, _ = run(*command)
+    assert code == 0
+    assert f"wrote {out / 'seed_1'}" in told
+    before = (out / "seed_1" / "model.zip").stat().st_mtime_ns
+    assert run(*command)[0] == 0
+    assert (out / "seed_1" / "model.zip").stat().st_mtime_ns == before
+    code, told, _ = run("evaluate", ID, "--agent", out, "--episodes", 2)
+    assert code == 0
+    assert "ppo seed_0" in told
+    assert "ppo seed_1" in told
+    code, _, error = run("train", ID, "--out", out, "--ray", "local")
+    assert (code, "without --seeds" in error) == (2, True)
+
+
+def test_a_search_says_what_it_found_and_what_that_gained(run, tmp_path, settings):
+    out, space = tmp_path / "study", tmp_path / "space.yaml"
+    space.write_text("gamma: [0.9, 0.99]")
+    code, told, _ = run(
+        "tune", ID, "--algo", "ppo", "--trials", 1, "--steps", 100, "--episodes", 2, "--space", space,
+        "--hyperparameters", settings, "--confirm", 2, "--out", out,
+    )  # fmt: skip
+    assert code == 0
+    for word in ("trial 0 complete", "gamma", "found", "shipped", "gain", f"wrote {out / 'best.yaml'}"):
+        assert word in told
+    assert run("train", ID, "--algo", "ppo", "--steps", 100, "--hyperparameters", out / "best.yaml",
+               "--out", tmp_path / "agent")[0] == 0  # fmt: skip
+
+
+def test_baselines_judge_an_environment_and_write_the_document(run, tmp_path):
+    docs = tmp_path / "baselines.md"
+    only = ("--only", "rlops/WarehouseFleet-v0", "--episodes", 2, "--out", tmp_path / "runs", "--docs", docs)
+    code, told, _ = run("baselines", *only)
+    assert code == 0
+    assert "rlops/WarehouseFleet-v0 give_way: return" in told
+    assert "| `give_way` | 1 × 2 |" in docs.read_text()
+
+
 def test_evaluation_prints_completion_beside_figures_of_served_bookings(run, small_agents, tmp_path):
     file = tmp_path / "k.json"
     code, told, _ = run(

@@ -337,3 +337,7 @@ def test_places_for_observations_must_fit(make_vec):
     envs = make_vec(V0, num_envs=2, copy=False)
     with pytest.raises(InvalidValue, match=r"contiguous float32 of shape \(2, \d+\), got float32 of \(2, 3\)"):
         envs.show_in([np.zeros((2, 3), np.float32)])
+    assert not envs.turn_to(None)
+    for place in (0, -1):
+        with pytest.raises(InvalidValue, match=f"one of the 0 that show_in was given, got {place}"):
+            envs.turn_to(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import gymnasium as gym
@@ -23,7 +24,8 @@ def renderer(request, monkeypatch):
     if request.param == "software":
         monkeypatch.setattr(render, "opengl", lambda: None)
     elif render.opengl() is None:
-        pytest.skip("neither EGL nor OSMesa is here")
+        missing = "MuJoCo needs EGL or OSMesa to draw: apt-get install libegl1 libgl1-mesa-dri"
+        (pytest.fail if os.environ.get("RLOPS_REQUIRE_OPENGL") == "1" else pytest.skip)(missing)
     return request.param
 
 
