@@ -33,27 +33,31 @@ WATCHED = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "h
 
 
 class Slow(Random):
-    """Tells where it begins, and takes its time."""
+    """Tells where it begins, and takes its time: on a node that is to be lost, until that has happened."""
 
-    def __init__(self, told: Path | None = None):
+    def __init__(self, told: Path | None = None, doomed: str = ""):
+        self.pause_s = 0.005
         if told is not None:
             import ray
 
-            (told / f"{time.monotonic_ns()}").write_text(ray.get_runtime_context().get_node_id())
+            here = ray.get_runtime_context().get_node_id()
+            (told / f"{time.monotonic_ns()}").write_text(here)
+            if here == doomed:
+                self.pause_s = 600.0
 
     def actions(self, envs, obs, masks):
-        time.sleep(0.005)
+        time.sleep(self.pause_s)
         return super().actions(envs, obs, masks)
 
 
 class Started:
     """Makes the agent anew on a worker."""
 
-    def __init__(self, told: Path):
-        self.told = told
+    def __init__(self, told: Path, doomed: str = ""):
+        self.given = told, doomed
 
     def __call__(self):
-        return Slow(self.told)
+        return Slow(*self.given)
 
 
 class Refusing:
@@ -284,7 +288,7 @@ def test_a_node_that_is_lost_loses_no_episode(nodes, pool, tmp_path, small):
                 time.sleep(0.05)
             nodes.remove_node(lost, allow_graceful=False)
 
-    jobs = [Job(design(), Slow(), carried=Started(told))]
+    jobs = [Job(design(), Slow(), carried=Started(told, doomed=lost.node_id))]
     table = Work(tmp_path / "work", {}).tables(jobs, pool=pool, progress=progress)
     assert table.tobytes() == whole.tobytes()
     assert ended == [2, 4, 6, 8, 10, 12]
