@@ -11,11 +11,13 @@ Environment variables: ``RLOPS_CACHE_DIR`` says where compiled code is kept (def
 from __future__ import annotations
 
 import ast
+import ctypes
 import hashlib
 import importlib.util
 import multiprocessing
 import os
 import shutil
+import site
 import sys
 import threading
 import time
@@ -26,7 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# A spinning barrier makes two processes on the same cores slow each other by two orders of magnitude.
+# A spinning barrier of OpenMP makes two processes on the same cores slow each other by two orders of magnitude.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import llvmlite
@@ -35,6 +37,22 @@ import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 import rlops.errors
+
+
+def _load_tbb() -> None:
+    """Load TBB from where pip installs it, which the loader does not search, so that Numba finds it.
+
+    Numba's other threading layers need a library that many containers lack (OpenMP), or sleep between steps (its own).
+    """
+    packages = Path(numba.__file__).parent.parent
+    for prefix in (packages, Path(sys.prefix), Path(site.getuserbase())):
+        library = prefix / "lib" / "libtbb.so.12"
+        if library.is_file():
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+            return
+
+
+_load_tbb()
 
 PARALLEL_LOCK = threading.Lock()
 """Held around parallel regions: one of Numba's threading layers aborts when two threads enter."""

@@ -34,7 +34,7 @@ from rlops.errors import CorruptContent, InvalidFile, MissingContent, UnknownNam
 from rlops.registry.layers import File
 
 LOCKS = Path(__file__).parent / "locks"
-BASE = ("numpy", "numba", "gymnasium", "pettingzoo", "pydantic", "typer", "rich", "pyyaml")
+BASE = ("numpy", "numba", "tbb", "gymnasium", "pettingzoo", "pydantic", "typer", "rich", "pyyaml")
 EXTRAS = {"robotics": ("mujoco",)}
 """Packages beside the base ones by the extra that they belong to; images whose environment needs none are free of them.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -135,7 +136,12 @@ def test_a_forked_child_steps_its_parents_batch(tmp_path):
     assert run(script)[0] == "0"
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+@pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="there is no wheel of TBB")
+def test_threads_are_those_of_tbb_where_pip_has_put_it():
+    assert run(PARALLEL_FIRST + "    import numba; print(numba.threading_layer())")[0] == "tbb"
+
+
+@pytest.mark.parametrize("layer", ["tbb", "omp", "workqueue"])
 def test_two_python_threads_may_step_parallel_batches_at_once(layer):
     script = (
         PARALLEL_FIRST

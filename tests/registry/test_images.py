@@ -94,6 +94,23 @@ def test_the_code_within_uses_nothing_of_this_interpreter(store):
     assert all(str(path).startswith(str(root)) for path in json.loads(told.replace("'", '"')))
 
 
+def test_threads_are_those_of_the_tbb_within(store, image):
+    program = f"""
+import json
+import numba
+from rlops.envs import parse_id
+from rlops.envs.faces import VectorEnv
+envs = VectorEnv(*parse_id({COOLING!r}), 4, threads=2)
+envs.reset(seed=0)
+envs.step(envs.action_space.sample())
+libraries = sorted({{line.split()[-1] for line in open("/proc/self/maps") if "libtbb.so" in line}})
+print(json.dumps([numba.threading_layer(), libraries]))
+"""
+    layer, libraries = inside.asked(store, image, program)
+    assert layer == "tbb"
+    assert [library.endswith("/opt/rlops/dependencies/lib/libtbb.so.12") for library in libraries] == [True]
+
+
 def test_nothing_is_compiled_when_an_image_runs(store, image):
     program = f"""
 import json, os, pathlib

@@ -240,7 +240,7 @@ class Channel:
         """
         layout, arrays, new = self.sent.fitting(value, keep)
         tail = json.dumps(layout.as_json()).encode() if new else b""
-        self._send(op, sequence, Flag.DECLARES if new else Flag(0), layout, arrays, tail, slot)
+        self._send(op, sequence, Flag.DECLARES if new else 0, layout, arrays, tail, slot)
 
     def send_json(self, op: Op, sequence: int, value: Any) -> None:
         """Send what JSON can say, by itself."""

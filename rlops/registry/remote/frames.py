@@ -15,8 +15,8 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
-from typing import Any, NamedTuple
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -49,16 +49,16 @@ class Op(IntEnum):
     CLOSE = 10
 
 
-class Flag(IntFlag):
-    """How a frame's payload is to be read."""
+class Flag:
+    """How a frame's payload is to be read: bits, plain numbers because every frame asks for them several times."""
 
-    JSON = 1
+    JSON: Final = 1
     """The tail is a value by itself; there are no arrays."""
-    DECLARES = 2
+    DECLARES: Final = 2
     """The tail declares the layout of this frame."""
-    SHARED = 4
+    SHARED: Final = 4
     """The payload lies in the slot of the shared memory."""
-    SUMMED = 8
+    SUMMED: Final = 8
     """The header has the CRC-32 of the payload."""
 
 
