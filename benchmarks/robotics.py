@@ -40,9 +40,9 @@ TARGET, RANDOMIZED_TARGET, ENVPOOL_TARGET, BULLET_TARGET = 0.95, 0.02, 1.3, 0.85
 BULLET_ROWS = 64
 
 
-def face(name: str, rows: int, engine: str = "mujoco") -> VectorEnv:
+def face(name: str, rows: int, engine: str = "mujoco", threads: int = THREADS) -> VectorEnv:
     """Return the vector face in the midst of episodes."""
-    env = VectorEnv(family(name), 0, rows, threads=THREADS, copy=False, engine=engine)
+    env = VectorEnv(family(name), 0, rows, threads=threads, copy=False, engine=engine)
     env.reset(seed=0)
     for actions in drawn(env, 20):
         env.step(actions)
@@ -103,21 +103,30 @@ def cost_of_randomization(name: str, rows: int, rounds: int) -> list[float]:
 
 
 def bare_bullet(name: str, rows: int, seconds: float, pipe: Connection) -> None:
-    """Tell the rate [rows' control steps/s] at which PyBullet itself steps ``rows`` nominal worlds, whenever asked."""
+    """Tell the rate [rows' control steps/s] at which PyBullet itself steps ``rows`` nominal worlds, whenever asked.
+
+    They move as those of the face do: from where its rows were, under the forces that its motors had, again and again.
+    """
     from rlops.envs.robotics.engines.pybullet import World
 
     kernel = family(name).kernel(0)
-    env = face(name, rows)
+    env = face(name, rows, "pybullet", 1)
+    begin = list(zip(env.state["qpos"].copy(), env.state["qvel"].copy(), strict=True))
+    forces = []
+    for actions in drawn(env, STEPS):
+        env.step(actions)
+        forces.append(env.state["force"].tolist())
+    env.close()
     worlds = [World(nominal_model(kernel)) for _ in range(rows)]
-    for world, qpos, qvel in zip(worlds, env.state["qpos"], env.state["qvel"], strict=True):
-        world.place(qpos, qvel)
-    force = [0.0] * len(worlds[0].model.motors)
 
-    def step() -> None:
-        for world in worlds:
-            world.step(force, kernel.SUBSTEPS)
+    def run() -> None:
+        for world, (qpos, qvel) in zip(worlds, begin, strict=True):
+            world.place(qpos, qvel)
+        for now in forces:
+            for world, force in zip(worlds, now, strict=True):
+                world.step(force, kernel.SUBSTEPS)
 
-    rate = repeated(step, rows)
+    rate = repeated(run, STEPS * rows)
     pipe.send(rate(seconds))
     while pipe.recv():
         pipe.send(rate(seconds))

@@ -1,9 +1,17 @@
-"""A physics engine that opens, and raises when the rows are to move."""
+"""A physics engine that raises when the rows are to move: in a process of shards, or in the one that asks."""
+
+import sys
+
+breaks_here = False
 
 
 class _Broken:
     def advance(self):
-        raise ArithmeticError("the world fell apart")
+        if sys.argv[0].endswith("shards.py") != breaks_here:
+            raise ArithmeticError("the world fell apart")
+
+    def close(self):
+        pass
 
 
 def opened(kernel, params, state, threads):

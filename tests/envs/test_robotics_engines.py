@@ -44,6 +44,7 @@ from rlops.envs.robotics.model import (
     sphere_inertia,
 )
 from rlops.errors import EngineLost, InvalidValue, UnknownName
+from tests.envs import broken_engine
 
 NAMES = [f.name for f in ROBOTICS]
 CONTACT_FREE = ["CartBalance", "ArmReach", "WarehouseNav"]
@@ -287,6 +288,30 @@ def test_an_episode_in_a_used_world_of_bullet_is_that_of_a_fresh_one(name):
     np.testing.assert_array_equal(fresh, np.array(again))
 
 
+MASSES = {"CartBalance": "cart_mass_kg", "ArmReach": "fore_mass_kg", "ArmPush": "box_mass_kg"}
+
+
+@pytest.mark.parametrize("name", MASSES)
+def test_a_used_world_of_bullet_is_a_fresh_one_however_wildly_it_was_used_and_whatever_has_changed(name):
+    rng = np.random.default_rng(0)
+
+    def batch():
+        return Batch(family(name), 0, 2, params={"horizon_steps": 1000}, engine="pybullet")
+
+    used = batch()
+    for episode, mass_kg in enumerate((None, None, 0.7, 0.7, None)):
+        fresh = batch()
+        for one in (used, fresh):
+            one.seed(np.arange(2), [episode] * 2)
+            one.reset(override=None if mass_kg is None else {MASSES[name]: mass_kg})
+        for _ in range(80):
+            actions = rng.uniform(-1, 1, used.actions.shape)
+            for one in (used, fresh):
+                one.step(actions, True)
+            assert used.state["qpos"].tobytes() == fresh.state["qpos"].tobytes()
+            assert used.state["qvel"].tobytes() == fresh.state["qvel"].tobytes()
+
+
 def test_bullet_refuses_more_rows_than_it_survives():
     with pytest.raises(InvalidValue, match="at most 256 rows a process, got 257 in 1"):
         Batch(family("CartBalance"), 0, 257, engine="pybullet", threads=1)
@@ -373,21 +398,32 @@ def test_rows_shared_among_processes_move_as_in_one_bit_for_bit():
     two._engine.close()
 
 
-def test_a_process_that_is_killed_is_told_of_and_the_others_end_with_the_batch():
-    batch = _sharded(2)
+def test_a_process_that_is_killed_is_told_of_and_the_others_end():
+    batch = _sharded(1)
+    batch._engine = Shards(pybullet_engine.__name__, batch.kernel, batch.params, batch.state, 3)
     batch.step(batch.actions, True)
     first, second = (worker._process for worker in batch._engine._workers)
     first.kill()
     with pytest.raises(EngineLost, match="exit code -9"):
         batch.step(batch.actions, True)
-    del batch
-    gc.collect()
     assert second.poll() == 0
 
 
-def test_an_error_of_an_engine_in_another_process_is_told():
+def test_processes_end_with_the_batch():
+    batch = _sharded(2)
+    batch.step(batch.actions, True)
+    (other,) = (worker._process for worker in batch._engine._workers)
+    del batch
+    gc.collect()
+    assert other.poll() == 0
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_an_error_of_an_engine_is_told_whatever_process_it_is_in(here, monkeypatch):
+    monkeypatch.setattr(broken_engine, "breaks_here", here)
     batch = _sharded(1)
     engine = Shards("tests.envs.broken_engine", batch.kernel, batch.params, batch.state, 2)
     with pytest.raises(EngineLost, match="must move the rows, but ArithmeticError: the world fell apart"):
         engine.advance()
+    assert not engine._workers
     engine.close()

@@ -3,7 +3,8 @@
 Bullet's defaults are those of a game: damping of all motion, velocity motors in all joints, inertia recomputed from
 shapes. Here all of that is switched off, and friction is set so that its product is that of the pair. Contacts are
 remembered from step to step within Bullet; a soft reset would keep them, and begin an episode differently from a fresh
-world. So an episode begins with a new world; a row that was loaded in the middle of one begins without such memory.
+world. So an episode begins with everything loaded anew, unless nothing can touch; a row that was loaded in the middle
+of one begins without such memory.
 """
 
 from __future__ import annotations
@@ -50,12 +51,20 @@ _FAST = 1e9
 class World:
     """One simulation of one model."""
 
-    def __init__(self, model: Model, made_from: bytes = b""):
-        """Load ``model`` into a physics server of its own; ``made_from`` is what the caller knows it by."""
-        self.model, self.made_from = model, made_from
+    def __init__(self, model: Model):
+        """Load ``model`` into a physics server of its own."""
         self.client = pybullet.connect(pybullet.DIRECT)
         if self.client < 0:
             raise InvalidValue("A physics server of PyBullet must open, but it refused. Use fewer rows a process.")
+        self._make(model)
+
+    def remake(self, model: Model) -> None:
+        """Load ``model`` as into a new world, but into this server: to open one takes longer than all else."""
+        pybullet.resetSimulation(physicsClientId=self.client)
+        self._make(model)
+
+    def _make(self, model: Model) -> None:
+        self.model = model
         self._settings()
         self._places: dict[str, tuple[int, int]] = {}
         if any(FLOOR in contact.bodies for contact in model.contacts):
@@ -66,7 +75,6 @@ class World:
             self._load(tree)
         self._touch()
         self._motors = [self._places[body.name] for body in model.motors]
-        self._left = b""
 
     def _settings(self) -> None:
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self.client)
@@ -128,7 +136,6 @@ class World:
             pybullet.resetBasePositionAndOrientation(loaded, qpos[q : q + 3], turn, physicsClientId=self.client)
             pybullet.resetBaseVelocity(loaded, qvel[v : v + 3], spin, physicsClientId=self.client)
             q, v = q + 7, v + 6
-        self._left = qpos.tobytes() + qvel.tobytes()
 
     def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Write where all bodies are."""
@@ -145,11 +152,6 @@ class World:
             qvel[v : v + 3] = linear
             qvel[v + 3 : v + 6] = rotation(qpos[q + 3 : q + 7]).T @ spin
             q, v = q + 7, v + 6
-        self._left = qpos.tobytes() + qvel.tobytes()
-
-    def is_left_at(self, qpos: np.ndarray, qvel: np.ndarray) -> bool:
-        """Return whether everything is where it is said to be."""
-        return self._left == qpos.tobytes() + qvel.tobytes()
 
     def step(self, force: Sequence[float], substeps: int) -> None:
         """Move everything by ``substeps`` with the motors' ``force`` held."""
@@ -211,30 +213,47 @@ class Worlds:
         names = [parameter.name for parameter in kernel.PARAMETERS]
         self._columns = np.array([names.index(name) for name in parameters_of(kernel.build, self._params[0])])
         self._bits = self._params.view(np.int64).reshape(len(self._params), -1)
+        self._made_from = self._bits[:, self._columns]
+        self._left = {name: self._state[name].copy() for name in ("qpos", "qvel")}
+        """Where a row's world was left when it moved last."""
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
         if self._process != os.getpid():  # a fork has copies of its parent's worlds, and must not move them
             self._worlds, self._process = {}, os.getpid()
-        for row in np.flatnonzero(self._state["moving"]):
-            self._move(int(row), self._state[row])
+        moving = self._state["moving"]
+        made_from, left = self._bits[:, self._columns], self._left
+        changed = (made_from != self._made_from).any(axis=1)
+        elsewhere = changed | (self._state["steps"] == 0)
+        for name, was in left.items():
+            elsewhere |= (self._state[name].view(np.int64) != was.view(np.int64)).any(axis=1)
+            was[moving] = self._state[name][moving]
+        qpos, qvel = left.values()
+        forces = self._state["force"].tolist()
+        for row in np.flatnonzero(moving).tolist():
+            world = self._worlds.get(row)
+            if world is None or elsewhere[row]:
+                world = self._placed(row, world, changed[row])
+            world.step(forces[row], self.kernel.SUBSTEPS)
+            world.read(qpos[row], qvel[row])
+        self._made_from[moving] = made_from[moving]
+        whole = moving & np.isfinite(qpos).all(axis=1) & np.isfinite(qvel).all(axis=1)
+        for name, was in left.items():
+            self._state[name][whole] = was[whole]
+        for row in np.flatnonzero(moving & ~whole).tolist():
+            self._state["failed"][row] = True
+            self._worlds.pop(row).close()
 
-    def _move(self, row: int, s: Any) -> None:
-        """Move one row, in its world as it was left, or in a new one if the row is not where that was left."""
-        qpos, qvel = s["qpos"].copy(), s["qvel"].copy()
-        made_from = self._bits[row, self._columns].tobytes()
-        world = self._worlds.get(row)
-        if world is None or s["steps"] == 0 or world.made_from != made_from or not world.is_left_at(qpos, qvel):
-            if world is not None:
-                world.close()
-            world = self._worlds[row] = World(from_row(self.kernel.build, self._params[row]), made_from)
-            world.place(qpos, qvel)
-        world.step(s["force"].tolist(), self.kernel.SUBSTEPS)
-        world.read(qpos, qvel)
-        if np.isfinite(qpos).all() and np.isfinite(qvel).all():
-            s["qpos"], s["qvel"] = qpos, qvel
-        else:
-            s["failed"] = True
+    def _placed(self, row: int, world: World | None, changed: bool) -> World:
+        """Return the world of a row that is not where it was left there, or begins: made anew, then put there."""
+        if world is None:
+            world = self._worlds[row] = World(from_row(self.kernel.build, self._params[row]))
+        elif changed:
+            world.remake(from_row(self.kernel.build, self._params[row]))
+        elif world.model.contacts:
+            world.remake(world.model)
+        world.place(self._left["qpos"][row], self._left["qvel"][row])
+        return world
 
     def close(self) -> None:
         """Close all worlds."""

@@ -1,8 +1,9 @@
 """Rows shared among processes, for an engine that holds Python's lock.
 
-Every process has an engine of its own for its share of the rows, and memory in common with this one: parameters, and
-what of the state an engine reads and writes. A step is a byte through a pipe and a byte back. The processes start with
-the first step, and end with the object, with this process, or when their pipe closes.
+This process moves the first share itself. Every other process has an engine of its own for its share, and memory in
+common with this one: parameters, and what of the state an engine reads and writes. A step is a byte through a pipe and
+a byte back. The processes start with the first step, and end with the object, with this process, or when their pipe
+closes.
 """
 
 from __future__ import annotations
@@ -42,14 +43,15 @@ class Shards:
             kernel: Module of the kernel.
             params: Records of the parameters ``(n,)``.
             state: Records of the state ``(n,)``.
-            processes: How many; none gets less than one row.
+            processes: How many, this one included; none gets less than one row.
         """
         self._module, self._kernel = module, kernel.__name__
         self._params, self._state = np.asarray(params), np.asarray(state)
         fields: Any = self._state.dtype.fields
         self._dtype = np.dtype([(name, fields[name][0]) for name in FIELDS])
         edges = np.linspace(0, len(state), min(processes, len(state)) + 1).astype(int)
-        self._shares = [slice(low, high) for low, high in pairwise(edges)]
+        own, *self._shares = (slice(low, high) for low, high in pairwise(edges))
+        self._own = importlib.import_module(module).opened(kernel, self._params[own], self._state[own], 1)
         self._process, self._workers = os.getpid(), list[_Worker]()
 
     def advance(self) -> None:
@@ -60,13 +62,24 @@ class Shards:
         """
         if self._process != os.getpid():  # a fork must not speak with its parent's processes
             self._process, self._workers = os.getpid(), []
-        if not self._workers:
+        if len(self._workers) < len(self._shares):
             self._start()
+        try:
+            self._move()
+        except BaseException:  # what other processes may still say belongs to no later step
+            self._end_workers()
+            raise
+
+    def _move(self) -> None:
         for worker, share in zip(self._workers, self._shares, strict=True):
             worker.params[:] = self._params[share]
             for name in FIELDS:
                 worker.state[name] = self._state[name][share]
             worker.begin()
+        try:
+            self._own.advance()
+        except Exception as error:
+            raise EngineLost(_told(error)) from error
         for worker, share in zip(self._workers, self._shares, strict=True):
             worker.finish()
             for name in MOVED:
@@ -82,6 +95,10 @@ class Shards:
 
     def close(self) -> None:
         """End the processes."""
+        self._own.close()
+        self._end_workers()
+
+    def _end_workers(self) -> None:
         for worker in self._workers:
             worker.end(self._process)
         self._workers = []
@@ -128,6 +145,10 @@ def _records(memory: mmap.mmap, rows: int, params: np.dtype, state: np.dtype) ->
     return np.frombuffer(memory, params, rows), np.frombuffer(memory, state, rows, rows * params.itemsize)
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def main(memory_file: int, pipe_file: int) -> None:
     """Move the rows whenever told to, until the pipe closes."""
     pipe = Connection(pipe_file)
@@ -141,7 +162,7 @@ def main(memory_file: int, pipe_file: int) -> None:
             try:
                 engine.advance()
             except Exception as error:
-                pipe.send_bytes(f"{type(error).__name__}: {error}".encode())
+                pipe.send_bytes(_told(error).encode())
                 return
             pipe.send_bytes(_DONE)
 
