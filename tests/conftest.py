@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     patch.setenv("HOME", home.name)
     patch.delenv("XDG_CACHE_HOME", raising=False)
+    patch.setenv("SB3_LOGDIR", home.name)  # otherwise a folder below /tmp for every model that learns
     patch.setattr(socket.socket, "connect", _loopback_only(socket.socket.connect))
     patch.setattr(socket.socket, "connect_ex", _loopback_only(socket.socket.connect_ex))
     config.add_cleanup(home.cleanup)

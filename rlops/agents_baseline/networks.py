@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import numba
 import numpy as np
+from numba import prange
 
 from rlops.agents_baseline.pair_layout import layout
-from rlops.envs.compiling import compiled
+from rlops.envs.compiling import PARALLEL_LOCK, compiled, usable_threads
 from rlops.errors import InvalidValue
 
 ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -146,19 +148,48 @@ class Linear:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return what the layer gives for ``x`` (…, in), ``(…, out)``."""
         out = np.empty((x.size // x.shape[-1] if x.size else 0, len(self._bias)), np.float32)
-        _multiply(np.ascontiguousarray(x, np.float32).reshape(len(out), x.shape[-1]), self._weight, self._bias, out)
+        given = np.ascontiguousarray(x, np.float32).reshape(len(out), x.shape[-1])
+        threads = usable_threads() if given.size * len(self._bias) >= _WORTH_THREADS else 1
+        if threads > 1:
+            with PARALLEL_LOCK:
+                numba.set_num_threads(threads)
+                _multiply_on_threads(given, self._weight, self._bias, out, threads)
+        else:
+            _multiply(given, self._weight, self._bias, out, 0, len(out))
         return out.reshape(*x.shape[:-1], len(self._bias))
 
 
+_WORTH_THREADS = 1 << 20
+"""Products in a layer from which on waking threads costs less than they save."""
+
+
 @compiled
-def _multiply(x: Any, weight: Any, bias: Any, out: Any) -> None:
-    """Write ``x`` (n, in) times ``weight`` (in, out) plus ``bias`` (out,)."""
-    for i in range(x.shape[0]):
+def _multiply(x: Any, weight: Any, bias: Any, out: Any, low: int, high: int) -> None:
+    """Write ``x`` (n, in) times ``weight`` (in, out) plus ``bias`` (out,), for the rows from ``low`` to below ``high``.
+
+    The products of an output are added one after another. Four at a go are half the time: it stays in a register.
+    """
+    inputs = x.shape[1]
+    fours = inputs - inputs % 4
+    for i in range(low, high):
         for o in range(out.shape[1]):
             out[i, o] = bias[o]
-        for j in range(x.shape[1]):
+        for j in range(0, fours, 4):
+            a, b, c, d = x[i, j], x[i, j + 1], x[i, j + 2], x[i, j + 3]
+            for o in range(out.shape[1]):
+                sum_ab = (out[i, o] + a * weight[j, o]) + b * weight[j + 1, o]
+                out[i, o] = (sum_ab + c * weight[j + 2, o]) + d * weight[j + 3, o]
+        for j in range(fours, inputs):
             for o in range(out.shape[1]):
                 out[i, o] += x[i, j] * weight[j, o]
+
+
+@compiled(parallel=True)
+def _multiply_on_threads(x: Any, weight: Any, bias: Any, out: Any, threads: int) -> None:
+    """Do what :func:`_multiply` does for all rows, each thread a share of them."""
+    n = x.shape[0]
+    for share in prange(threads):
+        _multiply(x, weight, bias, out, n * share // threads, n * (share + 1) // threads)
 
 
 def _layer(arrays: Arrays, name: str) -> Linear:

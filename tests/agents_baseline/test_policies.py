@@ -9,10 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from rlops.agents_baseline import agents
+from rlops.agents_baseline import agents, networks
 from rlops.agents_baseline.agents import load_agent
 from rlops.agents_baseline.evaluate import evaluate
 from rlops.agents_baseline.export import compared, onnx_side, seen_by, write_int8, write_onnx
+from rlops.agents_baseline.networks import Linear
 from rlops.agents_baseline.policies import POLICY_FILE, Policy, PolicyAgent
 from rlops.agents_baseline.train import train
 from rlops.envs.contract import family
@@ -318,3 +319,19 @@ def test_a_network_of_the_users_own_is_trained_but_not_written_as_arrays(tmp_pat
     assert not (tmp_path / POLICY_FILE).exists()
     assert "got ELU" in (tmp_path / "config.yaml").read_text()
     assert load_agent(tmp_path, CART).algo == "ppo"
+
+
+def test_a_row_of_a_layer_is_the_same_alone_and_among_many_whoever_computes_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.normal(size=size).astype(np.float32) for size in ((2999, 35), (13, 35), (13,)))
+    layer = Linear(weight, bias)
+    assert x.size * len(bias) > networks._WORTH_THREADS
+    monkeypatch.setattr(networks, "usable_threads", lambda: 2)
+    on_threads = layer(x)
+    monkeypatch.setattr(networks, "usable_threads", lambda: 1)
+    in_order = bias + np.zeros((len(x), 1), np.float32)
+    for column, weights in zip(x.T, weight.T, strict=True):
+        in_order += column[:, None] * weights
+    np.testing.assert_array_equal(on_threads, in_order)
+    np.testing.assert_array_equal(on_threads, layer(x))
+    np.testing.assert_array_equal(on_threads[1500], layer(x[1500]))
