@@ -53,7 +53,8 @@ golden: $(READY) ## record the golden files that are missing; a recorded one is 
 
 baselines: $(READY) ## train every agent over five seeds and write docs/baselines.md (a day; what is there is kept)
 	$(BIN)/python -m rlops.cli baselines --ship
-	$(BIN)/python -m rlops.cli baselines --ship --algo ppo --randomize full --only rlops/CartBalance-v0
+	$(BIN)/python -m rlops.cli baselines --ship --algo ppo --randomize full --only rlops/CartBalance-v0 \
+	  --only rlops/DatacenterCooling-v0
 
 mutants: $(READY) ## see that no mutation of the dynamics goes unnoticed, and no rebuild raises an alarm (hours)
 	$(BIN)/python -m tests.mutants
