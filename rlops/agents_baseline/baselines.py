@@ -82,9 +82,10 @@ def update(file: Path, id: str, found: Mapping[str, Mapping[str, Any]]) -> None:
     """
     entries = _read(file.with_suffix(".json"))
     entries[id] = {**entries.get(id, {}), **found}
+    entries = {name: entries[name] for name in every_id() if name in entries}
     save_json(file.with_suffix(".json"), entries)
     with written(file) as partial:
-        partial.write_text(document({name: entries[name] for name in every_id() if name in entries}), encoding="utf-8")
+        partial.write_text(document(entries), encoding="utf-8")
 
 
 def every_id() -> list[str]:

@@ -61,6 +61,7 @@ def test_a_document_keeps_what_it_says_of_other_environments(found, tmp_path):
     baselines.update(file, ID, entries)
     baselines.update(file, ID, {"ppo": {**entries["ppo"], "steps": 7_000_000}})
     text = file.read_text()
+    assert text == baselines.document(baselines._read(file.with_suffix(".json")))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {ID}", "## rlops/ArmReach-v0"]
     assert "**ppo**, 7 M steps |" in text
     assert "| `lqr` | 1 × 4 |" in text
