@@ -497,10 +497,10 @@ from rlops.registry.references import Reference
 from rlops.registry.store import Store
 from rlops.registry.transfers import pull, push
 
-verb, root, host, name, left = *sys.argv[1:5], int(sys.argv[5])
+verb, root, host, name, left, least_bytes = *sys.argv[1:5], int(sys.argv[5]), int(sys.argv[6])
 def progress(descriptor, count):
     global left
-    left -= 1
+    left -= descriptor.size >= least_bytes
     if left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)
 with Registry(host) as registry:
@@ -513,7 +513,7 @@ with Registry(host) as registry:
 
 @pytest.mark.parametrize("left", [1, 3, 5])
 def test_a_pull_that_is_killed_leaves_a_whole_store_and_the_next_completes(far, near, client, left):
-    command = [sys.executable, "-c", KILLED, "pull", near.root, far.address, str(NAME), str(left)]
+    command = [sys.executable, "-c", KILLED, "pull", near.root, far.address, str(NAME), str(left), "0"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert everything_is_good(Store(near.root))
@@ -525,7 +525,7 @@ def test_a_pull_that_is_killed_leaves_a_whole_store_and_the_next_completes(far, 
 def test_a_pull_that_is_killed_is_gone_on_with_by_the_next_process(far, near, client):
     content = os.urandom(1_000_000)
     layer = far.store.manifest(small_image(far.store, "team/big:1.0.0", content)).layers[0]
-    command = [sys.executable, "-c", KILLED, "pull", near.root, far.address, "team/big:1.0.0", "6"]
+    command = [sys.executable, "-c", KILLED, "pull", near.root, far.address, "team/big:1.0.0", "6", "100000"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     (begun,) = [p.stat().st_size for p in (near.root / "ingest").iterdir() if p.name in layer.digest]
@@ -541,7 +541,7 @@ def test_a_push_that_is_killed_is_gone_on_with_by_the_next_process(far, near, cl
     mine = small_image(near, "team/new:1.0.0", os.urandom(100_000))
     layer = near.manifest(mine).layers[0]
     code = "import rlops.registry.distribution as d; d.UPLOAD_CHUNK = 30_000\n" + KILLED
-    command = [sys.executable, "-c", code, "push", near.root, far.address, "team/new:1.0.0", "5"]
+    command = [sys.executable, "-c", code, "push", near.root, far.address, "team/new:1.0.0", "4", "50000"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     sent = max(upload.offset for upload in far.uploads.values())
@@ -570,7 +570,7 @@ def test_two_processes_that_push_the_same_do_not_share_an_upload(near):
 @pytest.mark.parametrize("left", [1, 2])
 def test_a_push_that_is_killed_leaves_a_whole_registry_and_the_next_completes(far, near, client, left):
     mine = small_image(near, "team/new:1.0.0", os.urandom(100_000))
-    command = [sys.executable, "-c", KILLED, "push", near.root, far.address, "team/new:1.0.0", str(left)]
+    command = [sys.executable, "-c", KILLED, "push", near.root, far.address, "team/new:1.0.0", str(left), "0"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert everything_is_good(far.store)
@@ -583,7 +583,7 @@ def test_a_cncf_registry_is_gone_on_with_where_a_killed_push_was(real_registry, 
     store, sent = Store(tmp_path / "a"), []
     small_image(store, "team/killed:1.0.0", os.urandom(100_000))
     code = "import rlops.registry.distribution as d; d.UPLOAD_CHUNK = 30_000\n" + KILLED
-    command = [sys.executable, "-c", code, "push", store.root, real_registry, "team/killed:1.0.0", "5"]
+    command = [sys.executable, "-c", code, "push", store.root, real_registry, "team/killed:1.0.0", "4", "50000"]
     assert subprocess.run(command, capture_output=True, text=True).returncode == -signal.SIGKILL
     patch = _Upload.send
     monkeypatch.setattr(_Upload, "send", lambda upload, chunk: (sent.append(upload.sent), patch(upload, chunk)))
