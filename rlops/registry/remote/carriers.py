@@ -39,6 +39,8 @@ from rlops.registry.remote.frames import (
 
 _FRAMES_HELD = 6
 """Frames that a caller may hold before another one is allocated for every reply."""
+_IN_TURN = 2
+"""Frames, or slots, for replies that are overwritten in turn; what is lent never lies there."""
 _FIRST_ROOM = 1 << 16
 _SOCKET_BYTES = 1 << 22
 _LARGE_BYTES = 1 << 16
@@ -220,7 +222,8 @@ class Channel:
         self.one_reply = False
         self._sending = Frame.allocated(_FIRST_ROOM)
         self._frames = [Frame.allocated(_FIRST_ROOM)]
-        self._turn = 0
+        self._in_turn: list[Frame] = []
+        self._turn = self._lent = 0
         self._small = bytearray(HEADER.size)
         self._naps = self._naps_left = 0
         self._arrivals = select.poll()
@@ -353,24 +356,25 @@ class Channel:
         if self.shared is None:
             return 0
         replies = len(self.shared.slots) - 1
+        in_turn = min(_IN_TURN, replies - 1)
         if not lend:  # few slots stay in the processor's cache
-            self._turn = self._turn % min(2, replies) + 1
+            self._turn = self._turn % max(in_turn, 1) + 1
             return self._turn
-        for _ in range(replies):
-            self._turn = self._turn % replies + 1
-            if not self.shared.slots[self._turn].held:
-                return self._turn
+        for _ in range(replies - in_turn):
+            self._lent = self._lent % (replies - in_turn) + 1
+            if not self.shared.slots[in_turn + self._lent].held:
+                return in_turn + self._lent
         return 0
 
     def _free_frame(self, lend: bool) -> Frame:
-        if self._serves:
-            return self._frames[0]
         frames = self._frames
-        if not lend:
-            if len(frames) < 2:
-                frames.append(Frame.allocated(frames[0].room))
-            frames.insert(0, frames.pop(1))
+        if self._serves:
             return frames[0]
+        if not lend:
+            if len(self._in_turn) < _IN_TURN:
+                self._in_turn.append(Frame.allocated(frames[0].room))
+            self._in_turn.append(self._in_turn.pop(0))
+            return self._in_turn[-1]
         for number, frame in enumerate(frames):
             if not frame.held:
                 if number:
@@ -392,7 +396,8 @@ class Channel:
         if needed > len(frame.bytes):
             larger = Frame.allocated(2 * header.length)
             larger.memory[:got] = frame.memory[:got]
-            self._frames = [larger if one is frame else one for one in self._frames]
+            for frames in (self._frames, self._in_turn):
+                frames[:] = [larger if one is frame else one for one in frames]
             frame = larger
         if got > needed:
             raise ProtocolError(f"One reply to a request must come, got {got - needed} bytes behind it.")

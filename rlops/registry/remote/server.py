@@ -43,7 +43,8 @@ from rlops.registry.remote.protocol import (
 )
 
 _HANDSHAKE_S = 30.0
-_SLOTS = 7
+_SLOTS = 9
+"""Of shared memory: for requests, for replies that are overwritten in turn, and for those that a client may hold."""
 _SLOT_FACTOR = 8
 """Room of a slot over what observations, rewards and flags take: infos come on top, unused room costs nothing."""
 

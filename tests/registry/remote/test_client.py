@@ -192,6 +192,18 @@ def test_without_copies_results_survive_one_step_and_share_buffers(address, shar
 
 
 @pytest.mark.parametrize("shared_memory", [False, True])
+def test_what_calls_return_stays_intact_without_copies_too(address, shared_memory):
+    with RemoteVectorEnv(address(DISPATCH), 8, copy=False, shared_memory=shared_memory) as remote:
+        kept = []
+        remote.reset(seed=0)
+        for _ in range(12):
+            kept += [(got, got.copy()) for got in (remote.save_state(), remote.action_masks())]
+            for _ in range(3):
+                remote.step(np.zeros(8, np.int64))
+    assert all(got.tobytes() == then.tobytes() for got, then in kept)
+
+
+@pytest.mark.parametrize("shared_memory", [False, True])
 def test_calls_between_steps_do_not_change_what_rows_show_that_are_not_reset(address, local, shared_memory):
     rows, chosen = 64, np.arange(64) == 3
     ours = local(DISPATCH, rows, autoreset_mode="Disabled")
