@@ -63,7 +63,8 @@ class Outputs:
 
     __slots__ = (
         "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "drawn", "ended",
-        "info", "info_bytes", "kpis", "mask", "obs", "reward", "terminated", "terms", "told", "truncated",
+        "info", "info_bytes", "info_columns", "kpis", "mask", "obs", "reward", "term_columns", "terminated", "terms",
+        "told", "truncated",
     )  # fmt: skip
     NAMES = (
         "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
@@ -83,6 +84,8 @@ class Outputs:
         shown = info_dtype(kernel)
         self.info_bytes = np.zeros((n, shown.itemsize), np.uint8)
         self.info = self.info_bytes.view(shown).reshape(n) if shown.itemsize else np.zeros(n, shown)
+        self.term_columns = tuple(self.terms.T)
+        self.info_columns = {name: self.info[name] for name in shown.names or ()}
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
         self.agent_obs = np.zeros((n, agents, widest(agent_observations(kernel))), np.float32)

@@ -15,7 +15,7 @@ puts what comes out into the words of its API; it knows no physics.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -641,7 +641,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         infos = self._infos(self._all, stepped=True)
         if self._kpi_names:
             kpis = out.kpis.copy() if self.copy and not batch.lent else out.kpis
-            infos["kpis"] = _columns(self._kpi_names, kpis, rows)
+            infos["kpis"] = _columns(self._kpi_names, kpis.T, rows)
             infos["_kpis"] = rows
         if self._drawn:
             self._tell_params(infos, rows if began is None else rows | began)
@@ -695,10 +695,11 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             infos["_action_mask"] = rows
         if stepped and self._terms:
             moved = rows if began is None else rows & ~began
-            infos["reward_terms"] = _columns(self._terms, batch.out.terms.copy() if copied else batch.out.terms, moved)
+            columns = batch.out.terms.copy().T if copied else batch.out.terms.T if self.copy else batch.out.term_columns
+            infos["reward_terms"] = _columns(self._terms, columns, moved)
             infos["_reward_terms"] = moved
         if self._info_fields:
-            info = batch.out.info.copy() if copied else batch.out.info
+            info = batch.out.info.copy() if copied else batch.out.info if self.copy else batch.out.info_columns
             for name in self._info_fields:
                 infos[name], infos[f"_{name}"] = info[name], rows
         if self._context_columns:
@@ -919,9 +920,9 @@ def _vector_named(columns: tuple[Column, ...], values: np.ndarray, rows: np.ndar
     return named
 
 
-def _columns(names: tuple[str, ...], values: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the columns of ``values`` (n, len(names)) by name, with Gymnasium's masks."""
-    named = dict(zip(names, values.T, strict=True))
+def _columns(names: tuple[str, ...], columns: Iterable[np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return ``columns``, each ``(n,)``, by name, with Gymnasium's masks."""
+    named = dict(zip(names, columns, strict=True))
     named.update(dict.fromkeys(_mask_names(names), rows))
     return named
 

@@ -16,7 +16,7 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from rlops.registry.remote.frames import (
     Layout,
     Layouts,
     Op,
+    Parts,
     checksum,
     read_header,
     tail_as_json,
@@ -43,8 +44,6 @@ _IN_TURN = 2
 """Frames, or slots, for replies that are overwritten in turn; what is lent never lies there."""
 _FIRST_ROOM = 1 << 16
 _SOCKET_BYTES = 1 << 22
-_LARGE_BYTES = 1 << 16
-"""From which size the first array of a frame is not copied where that can be avoided."""
 _PATH_BYTES = 107
 _DEAD_PEER_MS = 30_000
 _AWAKE_S = 200e-6
@@ -199,6 +198,20 @@ class SharedMemory:
         return descriptor
 
 
+class _Likely(NamedTuple):
+    """A reply that will probably come, and what is ready for it.
+
+    Attributes:
+        header: That it will have.
+        packed: The same as bytes.
+        value: Made of the arrays that it will fill.
+    """
+
+    header: Header
+    packed: bytes
+    value: Any
+
+
 class Channel:
     """One connection: sends and receives frames. Not for several threads at a time.
 
@@ -225,6 +238,8 @@ class Channel:
         self._in_turn: list[Frame] = []
         self._turn = self._lent = 0
         self._small = bytearray(HEADER.size)
+        self._asked = 0, 0
+        self._last: Header | None = None
         self._naps = self._naps_left = 0
         self._arrivals = select.poll()
         self._arrivals.register(opened, select.POLLIN)
@@ -241,48 +256,48 @@ class Channel:
             keep: Whether other values of this layout will follow.
             slot: Of the shared memory, where there is one: into which a reply goes, or is wanted.
         """
-        layout, arrays, new = self.sent.fitting(value, keep)
-        tail = json.dumps(layout.as_json()).encode() if new else b""
-        self._send(op, sequence, Flag.DECLARES if new else 0, layout, arrays, tail, slot)
+        parts, new = self.sent.fitting(value, keep)
+        tail = json.dumps(parts.layout.as_json()).encode() if new else b""
+        self._send(op, sequence, Flag.DECLARES if new else 0, parts, tail, slot)
 
     def send_json(self, op: Op, sequence: int, value: Any) -> None:
         """Send what JSON can say, by itself."""
-        self._send(op, sequence, Flag.JSON, _NOTHING, (), json.dumps(value).encode(), 0)
+        self._send(op, sequence, Flag.JSON, _NOTHING, json.dumps(value).encode(), 0)
 
-    def _send(
-        self, op: Op, sequence: int, flags: int, layout: Layout, arrays: Sequence[np.ndarray], tail: bytes, slot: int
-    ) -> None:
+    def _send(self, op: Op, sequence: int, flags: int, parts: Parts, tail: bytes, slot: int) -> None:
+        layout, arrays = parts.layout, parts.arrays
         length = layout.size + len(tail)
+        end = HEADER.size + length
         frame = self._frame_to_send(length, slot, arrays)
-        if frame is not self._sending:
-            flags |= Flag.SHARED
+        shared, memory = frame is not self._sending, frame.memory
+        there = parts.address == frame.address + HEADER.size  # written there already
+        left_out = bool(parts.address) and (there or not shared)
         places = frame.arrays(layout)
-        large = bool(arrays) and arrays[0].nbytes >= _LARGE_BYTES and arrays[0].flags.c_contiguous
-        gathered = large and not flags & Flag.SHARED
-        left_out = gathered or (large and arrays[0].ctypes.data == places[0].ctypes.data)  # or written there already
         for place, array in zip(places[left_out:], arrays[left_out:], strict=True):
             place[...] = array
-        memory = frame.memory
         if tail:
-            memory[HEADER.size + layout.size : HEADER.size + length] = tail
-        end = HEADER.size + length
-        parts = [memory[HEADER.size : end]]
-        if gathered:
-            first = arrays[0].reshape(-1).view(np.uint8).data
-            parts = [first, memory[HEADER.size + len(first) : end]]
+            memory[HEADER.size + layout.size : end] = tail
+        payload: list[memoryview] = []
+        if self.summed or (left_out and not shared):
+            payload = [memory[HEADER.size : end]]
+            if left_out and not there:
+                first = arrays[0].reshape(-1).view(np.uint8).data
+                payload = [first, memory[HEADER.size + len(first) : end]]
         crc = 0
         if self.summed:
             flags |= Flag.SUMMED
-            crc = checksum(*parts)
-        on_socket = self._small if flags & Flag.SHARED else frame.memory
+            crc = checksum(*payload)
+        flags |= Flag.SHARED if shared else 0
+        on_socket = self._small if shared else memory
         HEADER.pack_into(
             on_socket, 0, MAGIC, MAJOR, op, flags, self.session, layout.number, sequence, length, len(tail), crc, slot
         )
+        self._asked = sequence, slot
         try:
-            if gathered:
-                self._send_all([memory[: HEADER.size], *parts])
+            if left_out and not shared:
+                self._send_all([memory[: HEADER.size], *payload])
             else:
-                self.socket.sendall(on_socket if flags & Flag.SHARED else memory[:end])
+                self.socket.sendall(on_socket if shared else memory[:end])
         except OSError as error:
             self.close()
             raise ConnectionLost(f"The connection broke while sending: {error.strerror or error}.") from None
@@ -319,7 +334,11 @@ class Channel:
             ProtocolError: If what came is no frame.
         """
         frame = self._free_frame(lend)
-        header, frame = self._read(frame)
+        likely = self._likely(frame, lend)
+        header, frame = self._read(frame, likely)
+        if likely is not None and header is likely.header:
+            return header, likely.value
+        likely = None  # its value would count as somebody's
         if header.flags & Flag.SHARED:
             frame = self._slot(header)
         memory = frame.memory[HEADER.size : HEADER.size + header.length]
@@ -335,11 +354,32 @@ class Channel:
             raise ProtocolError(
                 f"A payload must have the {layout.size} bytes of its layout, got {header.length - header.tail}."
             )
+        if layout.tree.plain and not header.flags & ~Flag.SHARED:
+            self._last = header
         arrays = frame.arrays(layout)
         if self._serves:  # what an environment gets, nobody else may change
             return header, layout.tree.build([array.copy() for array in arrays])
-        frame.lend(arrays)
+        if lend:
+            frame.lend(arrays)
         return header, layout.tree.build(arrays)
+
+    def _likely(self, frame: Frame, lend: bool) -> _Likely | None:
+        """Prepare for a reply like the last one, while the server is busy with it."""
+        if self._last is None or self._serves:
+            return None
+        sequence, slot = self._asked
+        header = self._last._replace(sequence=sequence, slot=slot)
+        if header.flags & Flag.SHARED:
+            if not slot:
+                return None
+            frame = self._slot(header)
+        if header.length > frame.room:
+            return None
+        layout = self.received.named(header.layout)
+        arrays = frame.arrays(layout)
+        if lend:
+            frame.lend(arrays)
+        return _Likely(header, HEADER.pack(*header), layout.tree.build(arrays))
 
     def _slot(self, header: Header) -> Frame:
         slots = self.shared.slots if self.shared is not None else []
@@ -385,13 +425,14 @@ class Channel:
             frames.insert(0, frame)
         return frame
 
-    def _read(self, frame: Frame) -> tuple[Header, Frame]:
+    def _read(self, frame: Frame, likely: _Likely | None) -> tuple[Header, Frame]:
         """Read one frame into ``frame``, or into a larger one that takes its place."""
         whole = frame.memory if self.one_reply else frame.memory[: HEADER.size]
         got = self._some(whole, 0)
         while got < HEADER.size:
             got += self._some(frame.memory[got : HEADER.size], got)
-        header = read_header(frame.bytes)
+        came = likely is not None and frame.memory[: HEADER.size] == likely.packed
+        header = likely.header if came and likely is not None else read_header(frame.bytes)
         needed = HEADER.size if header.flags & Flag.SHARED else HEADER.size + header.length
         if needed > len(frame.bytes):
             larger = Frame.allocated(2 * header.length)
@@ -442,7 +483,7 @@ class Channel:
         self.socket.close()
 
 
-_NOTHING = Layout(0, tree=None, places=())  # type: ignore[arg-type]
+_NOTHING = Parts(Layout(0, tree=None, places=()), [])  # type: ignore[arg-type]
 
 
 def wait_for(address: Address, timeout_s: float, alive: Any = None) -> socket.socket:

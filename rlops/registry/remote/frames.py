@@ -31,6 +31,10 @@ HEADER = struct.Struct("<4sBBHIIQQQII16x")
 LARGEST_PAYLOAD = 1 << 30
 LARGEST_TAIL = 1 << 24
 _LAYOUTS_KEPT = 256
+_TAKEN = 4
+"""Values that are recognised: environments write into two sets of buffers in turn, and some steps have more infos."""
+_LARGE_BYTES = 1 << 16
+"""From which size the first array of a frame is not copied where that can be avoided."""
 _DEEPEST = 32
 
 
@@ -120,7 +124,14 @@ class Place:
 
 
 class Node(ABC):
-    """A part of a value: how it is taken apart into arrays, and put together again."""
+    """A part of a value: how it is taken apart into arrays, and put together again.
+
+    Attributes:
+        plain: Whether it is made of arrays as they are and of what is part of the layout, so that it can be put
+            together before its arrays are filled.
+    """
+
+    plain = True
 
     @abstractmethod
     def take(self, value: Any, arrays: list[np.ndarray]) -> bool:
@@ -164,6 +175,8 @@ class _ArrayNode(Node):
 class _ScalarNode(_ArrayNode):
     """A NumPy scalar: an array without axes."""
 
+    plain = False
+
     def take(self, value: Any, arrays: list[np.ndarray]) -> bool:
         if not isinstance(value, np.generic) or value.dtype != self.dtype or self.index != len(arrays):
             return False
@@ -179,6 +192,8 @@ class _ScalarNode(_ArrayNode):
 
 class _RowsNode(Node):
     """An object array ``(n,)`` of arrays of one type and shape, or None: a mask and all rows as one array."""
+
+    plain = False
 
     def __init__(self, mask: int, values: int, place: Place):
         """Refer to the mask and to the array of the values, which lies at ``place``."""
@@ -215,6 +230,7 @@ class _DictNode(Node):
     def __init__(self, parts: dict[str, Node]):
         """Hold the node of each value."""
         self.parts, self.names = list(parts.values()), tuple(parts)
+        self.plain = all(part.plain for part in self.parts)
 
     def take(self, value: Any, arrays: list[np.ndarray]) -> bool:
         if value.__class__ is not dict or tuple(value) != self.names:
@@ -239,6 +255,7 @@ class _SequenceNode(Node):
     def __init__(self, kind: str, parts: list[Node]):
         """Hold the node of each element."""
         self.kind, self.parts = kind, parts
+        self.plain = kind != "objects" and all(part.plain for part in parts)
 
     def take(self, value: Any, arrays: list[np.ndarray]) -> bool:
         if sequence_kind(value) != self.kind or len(value) != len(self.parts):
@@ -463,12 +480,14 @@ class Frame:
     Attributes:
         bytes: The whole buffer.
         memory: The same for sockets.
+        address: Where it begins.
     """
 
     def __init__(self, buffer: np.ndarray):
         """Use ``buffer`` (n,) uint8, which begins at a multiple of 64 bytes."""
         self.bytes = buffer
         self.memory = memoryview(buffer)  # type: ignore[arg-type]
+        self.address = int(buffer.ctypes.data)
         self._views: dict[int, list[np.ndarray]] = {}
         self._lent: list[np.ndarray] = []
         self._free: list[int] = []
@@ -491,7 +510,6 @@ class Frame:
         views = self._views.get(layout.number) if layout.number else None
         if views is None:
             before = sys.getrefcount(self.bytes)
-            self._free_bytes = self._free_bytes or before  # nobody has seen it yet
             views = [np.ndarray(p.shape, p.dtype, self.bytes, HEADER.size + p.offset) for p in layout.places]
             if layout.number:
                 self._views[layout.number] = views
@@ -499,18 +517,39 @@ class Frame:
         return views
 
     def lend(self, arrays: list[np.ndarray]) -> None:
-        """Remember that ``arrays`` are about to be handed out."""
+        """Remember that ``arrays`` are about to be handed out; nobody holds any of this frame yet."""
         self._lent = arrays
         self._free = _references(arrays)
+        self._free_bytes = sys.getrefcount(self.bytes)
 
     @property
     def held(self) -> bool:
         """Whether anybody still holds what was lent, or a view of it."""
+        if not self._lent:
+            return False
         return _references(self._lent) != self._free or sys.getrefcount(self.bytes) != self._free_bytes
 
 
 def _references(arrays: list[np.ndarray]) -> list[int]:
     return [sys.getrefcount(array) for array in arrays]
+
+
+class Parts:
+    """A value taken apart.
+
+    Attributes:
+        layout: Of the value.
+        arrays: What it is made of.
+        address: Where the first array lies, if that is large and contiguous; else 0.
+    """
+
+    __slots__ = ("address", "arrays", "layout")
+
+    def __init__(self, layout: Layout, arrays: list[np.ndarray]):
+        """Hold the arrays of a value of ``layout``."""
+        self.layout, self.arrays = layout, arrays
+        large = bool(arrays) and arrays[0].nbytes >= _LARGE_BYTES and arrays[0].flags.c_contiguous
+        self.address = int(arrays[0].ctypes.data) if large else 0
 
 
 class Layouts:
@@ -519,6 +558,7 @@ class Layouts:
     def __init__(self) -> None:
         self.known: dict[int, Layout] = {}
         self._recent: list[Layout] = []
+        self._taken: list[tuple[Any, Parts]] = []
 
     def __iter__(self) -> Iterator[Layout]:
         return iter(self.known.values())
@@ -553,22 +593,44 @@ class Layouts:
             raise ProtocolError(f"A frame must name a layout that was declared, got {number}.")
         return self.known[number]
 
-    def fitting(self, value: Any, keep: bool) -> tuple[Layout, list[np.ndarray], bool]:
-        """Return the layout of ``value``, its arrays, and whether the layout is to be declared.
+    def fitting(self, value: Any, keep: bool) -> tuple[Parts, bool]:
+        """Return ``value`` taken apart, and whether its layout is to be declared.
 
-        With ``keep`` a new layout gets a number, unless all are taken.
+        With ``keep`` a new layout gets a number, unless all are taken. Whoever sends the same arrays again and again,
+        as an environment does that returns its own buffers, has them recognised.
         """
-        for place, layout in enumerate(self._recent if keep else ()):
+        if not keep:
+            return Parts(*layout_of(value)), True
+        for place, (before, parts) in enumerate(self._taken):
+            if _same(value, before):
+                self._taken.insert(0, self._taken.pop(place))
+                return parts, False
+        for place, layout in enumerate(self._recent):
             arrays = layout.take(value)
             if arrays is not None:
                 if place:
                     self._recent.insert(0, self._recent.pop(place))
-                return layout, arrays, False
+                parts = Parts(layout, arrays)
+                if layout.tree.plain:
+                    self._taken = [(layout.tree.build(arrays), parts), *self._taken[: _TAKEN - 1]]
+                return parts, False
         free = len(self.known) + 1
-        layout, arrays = layout_of(value, free if keep and free <= _LAYOUTS_KEPT else 0)
+        layout, arrays = layout_of(value, free if free <= _LAYOUTS_KEPT else 0)
         if layout.number:
             self.add(layout)
-        return layout, arrays, True
+        return Parts(layout, arrays), True
+
+
+def _same(value: Any, before: Any) -> bool:
+    """Return whether ``value`` is made of the very objects that ``before`` is made of, in dicts, tuples and lists."""
+    kind = value.__class__
+    if kind is dict:
+        if before.__class__ is not dict or [*value] != [*before]:
+            return False
+        return all(map(_same, value.values(), before.values()))
+    if kind is tuple or kind is list:
+        return before.__class__ is kind and len(value) == len(before) and all(map(_same, value, before))
+    return value is before
 
 
 def tail_as_json(tail: Any) -> Any:

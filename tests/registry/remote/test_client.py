@@ -23,7 +23,9 @@ from rlops.errors import (
     ReplyTimeout,
     UnknownName,
 )
+from rlops.registry.remote import carriers
 from rlops.registry.remote.client import RemoteVectorEnv
+from rlops.registry.remote.frames import read_header
 from rlops.registry.remote.protocol import Identity
 from tests.registry.remote.comparing import assert_same, play_both
 from tests.registry.remote.conftest import COOLING, DISPATCH
@@ -200,7 +202,7 @@ def test_what_calls_return_stays_intact_without_copies_too(address, shared_memor
             kept += [(got, got.copy()) for got in (remote.save_state(), remote.action_masks())]
             for _ in range(3):
                 remote.step(np.zeros(8, np.int64))
-    assert all(got.tobytes() == then.tobytes() for got, then in kept)
+    assert all(np.array_equal(got, then) for got, then in kept)
 
 
 @pytest.mark.parametrize("shared_memory", [False, True])
@@ -236,6 +238,22 @@ def test_copies_that_nobody_holds_cost_no_new_memory(address, shared_memory):
         remote.reset(seed=0)
         places = {remote.step(np.zeros(8, np.int64))[0].ctypes.data for _ in range(30)}
         assert len(places) <= 6
+
+
+@pytest.mark.parametrize("shared_memory", [False, True])
+@pytest.mark.parametrize("copy", [False, True])
+def test_ordinary_replies_are_prepared_for_before_they_come(address, monkeypatch, copy, shared_memory):
+    read = []
+    monkeypatch.setattr(carriers, "read_header", lambda buffer: read.append(None) or read_header(buffer))
+    with RemoteVectorEnv(address(DISPATCH), 8, copy=copy, shared_memory=shared_memory) as remote:
+        remote.reset(seed=0)
+        for _ in range(20):
+            remote.step(np.zeros(8, np.int64))
+        remote.action_masks()
+        before = len(read)
+        for _ in range(20):
+            remote.step(np.zeros(8, np.int64))
+    assert len(read) == before
 
 
 def test_returned_arrays_can_be_written_to(address):

@@ -107,12 +107,38 @@ def test_a_layout_fits_only_what_it_was_made_for():
 
 def test_layouts_are_declared_once_while_they_last():
     layouts = Layouts()
-    assert layouts.fitting(np.zeros(3), keep=True)[2]
-    assert not layouts.fitting(np.ones(3), keep=True)[2]
+    assert layouts.fitting(np.zeros(3), keep=True)[1]
+    assert not layouts.fitting(np.ones(3), keep=True)[1]
     for number in range(300):
-        layout, _, new = layouts.fitting(number, keep=True)
+        parts, new = layouts.fitting(number, keep=True)
         assert new
-        assert (layout.number > 0) is (number < 255)
+        assert (parts.layout.number > 0) is (number < 255)
+
+
+def test_the_same_arrays_are_recognised_and_others_not():
+    layouts, (one, other) = Layouts(), (np.zeros(3), np.zeros(3))
+    value = {"a": one, "b": (other, None)}
+    layouts.fitting(value, keep=True)
+    seen, _ = layouts.fitting(value, keep=True)
+    again, new = layouts.fitting({"a": one, "b": (other, None)}, keep=True)
+    assert again is seen
+    assert not new
+    value["b"] = (one.copy(), None)
+    changed, new = layouts.fitting(value, keep=True)
+    assert changed.arrays[1] is value["b"][0]
+    assert not new
+    for different in ({"c": one, "b": (other, None)}, {"a": one, "b": [other, None]}, {"a": one, "b": (other, 1)}):
+        parts, new = layouts.fitting(different, keep=True)
+        assert new
+        assert_same(different, parts.layout.tree.build(parts.arrays))
+
+
+@pytest.mark.parametrize("scalar", [np.float64(1.0), np.array([np.zeros(2), None], object)], ids=["scalar", "rows"])
+def test_what_is_read_out_of_arrays_is_never_recognised(scalar):
+    layouts = Layouts()
+    for _ in range(3):
+        parts, _ = layouts.fitting((scalar,), keep=True)
+    assert layouts.fitting((scalar,), keep=True)[0] is not parts
 
 
 def test_what_cannot_travel_is_named():
@@ -125,18 +151,20 @@ def test_what_cannot_travel_is_named():
         layout_of(deep)
 
 
-def test_a_frame_knows_whether_its_arrays_are_held():
-    layout, _ = layout_of((np.zeros(3), np.zeros((2, 2))), 1)
-    frame = Frame.allocated(layout.size)
-    arrays = frame.arrays(layout)
-    frame.lend(arrays)
-    assert not frame.held
-    kept = arrays[1]
-    assert frame.held
-    kept = kept[0]
-    assert frame.held, "a view of a view counts"
-    del kept
-    assert not frame.held
+@pytest.mark.parametrize("numbers", [(1, 1), (0, 0), (1, 0), (0, 1), (1, 2)])
+def test_a_frame_knows_whether_its_arrays_are_held(numbers):
+    frame = Frame.allocated(1000)
+    for number in numbers:
+        layout, _ = layout_of((np.zeros(3), np.zeros((2, 2))), number)
+        arrays = frame.arrays(layout)
+        frame.lend(arrays)
+        assert not frame.held
+        kept = arrays[1]
+        assert frame.held
+        kept = kept[0]
+        assert frame.held, "a view of a view counts"
+        del kept
+        assert not frame.held
 
 
 def header(magic=b"RLOP", major=MAJOR, length=0, tail=0):
