@@ -114,6 +114,17 @@ def test_a_release_without_golden_file_is_still_held_to(store, image, registry):
         check_push(store, image, registry, there(registry, "0.0.1"))
 
 
+def test_a_golden_file_that_refers_to_another_release_is_not_taken(store, image, registry, monkeypatch):
+    push(store, registry, NAME, there(registry, "0.0.1"))
+    relabelled(store, image, "0.0.5", exact="0" * 64)
+    push(store, registry, Reference.parse("datacenter-cooling:0.0.5"), there(registry, "0.0.5"))
+    others = registry.referrers(NAME.repository, image.digest, oci.GOLDEN)
+    assert others
+    monkeypatch.setattr(Registry, "referrers", lambda *of: others)
+    with pytest.raises(MovedDynamics, match="has no golden file"):
+        check_push(store, image, registry, there(registry, "0.0.6"))
+
+
 def test_an_image_whose_code_is_not_what_its_label_says_is_refused(store, image, registry):
     liar = relabelled(store, image, "0.0.9", exact="0" * 64)
     with pytest.raises(MovedDynamics, match="that its label says"):

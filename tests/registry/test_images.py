@@ -395,7 +395,7 @@ def test_an_image_is_not_trusted_without_a_good_signature(store, image, tmp_path
         signing.verify(store, image, trusted)
 
 
-@pytest.mark.parametrize("lie", ["signature", "image", "fingerprint"])
+@pytest.mark.parametrize("lie", ["signature", "image", "fingerprint", "_type", "predicateType"])
 def test_a_signature_of_something_else_does_not_hold(store, image, tmp_path, lie):
     trusted = signing.make_key(tmp_path / "ada")
     made = signing.sign(store, NAME, image, tmp_path / "ada")
@@ -405,6 +405,8 @@ def test_a_signature_of_something_else_does_not_hold(store, image, tmp_path, lie
         statement["subject"][0]["digest"]["sha256"] = "0" * 64
     if lie == "fingerprint":
         statement["predicate"]["fingerprint"]["exact"] = "0" * 64
+    if lie in statement:
+        statement[lie] = "https://example.org/other/v1"
     payload = oci.canonical_json(statement)
     signed = signing._private(tmp_path / "ada").sign(signing._encoded(payload if lie != "signature" else b"other"))
     envelope["payload"] = base64.b64encode(payload).decode()
@@ -419,6 +421,9 @@ def test_a_signature_of_something_else_does_not_hold(store, image, tmp_path, lie
 
 def test_a_key_is_never_written_over_and_must_be_one(tmp_path):
     signing.make_key(tmp_path / "ada")
+    with pytest.raises(InvalidValue, match="never written over"):
+        signing.make_key(tmp_path / "ada")
+    (tmp_path / "ada").rename(tmp_path / "put away")
     with pytest.raises(InvalidValue, match="never written over"):
         signing.make_key(tmp_path / "ada")
     (tmp_path / "nothing.d").mkdir()
