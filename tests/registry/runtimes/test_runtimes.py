@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,8 +23,11 @@ from rlops.errors import (
     RuntimeUnavailable,
     UnknownName,
 )
+from rlops.registry import oci
+from rlops.registry.layers import File, layer
 from rlops.registry.remote.protocol import Identity
-from rlops.registry.runtimes import ASPECTS, Image, Isolation, chosen, connect, runtime, socket_folder
+from rlops.registry.runtimes import ASPECTS, Image, Isolation, Limits, chosen, connect, runtime, socket_folder
+from rlops.registry.runtimes.docker import write_archive
 from rlops.registry.runtimes.process import WRAPPERS, ProcessRuntime
 from tests.registry.remote.comparing import play_both
 from tests.registry.runtimes.conftest import DISPATCH, ROOT
@@ -48,6 +53,11 @@ def children_of(marker):
         except OSError:
             pass
     return found
+
+
+def folders():
+    """Return the folders for sockets of this process."""
+    return set(Path(tempfile.gettempdir()).glob(f"rlops-env-{os.getpid()}-*"))
 
 
 def gone(fact, seconds=30):
@@ -159,17 +169,21 @@ def test_a_killed_server_is_noticed(image):
 
 def test_an_image_that_cannot_start_says_why(image, tmp_path):
     (tmp_path / "opt" / "rlops" / "project").mkdir(parents=True)
+    before = folders()
     with pytest.raises(RuntimeUnavailable, match=r"No module named '?rlops"):
         connect(dataclasses.replace(image, root=tmp_path), 1)
     with pytest.raises(RuntimeUnavailable, match="v99"):
         connect(dataclasses.replace(image, identity=Identity("rlops/Dispatch-v99")), 1)
+    assert folders() == before
 
 
 def test_an_image_that_states_other_dynamics_is_refused(image):
     variables = {**image.variables, "RLOPS_IMAGE_FINGERPRINT": '{"exact": "aa"}'}
     expected = Identity(DISPATCH, image.identity.digest, {"exact": "bb"})
+    before = folders()
     with pytest.raises(IdentityMismatch, match="exact must be bb, got aa"):
         connect(dataclasses.replace(image, identity=expected, variables=variables), 1)
+    assert folders() == before
 
 
 def test_what_is_not_isolated_is_refused_before_anything_starts(image, monkeypatch):
@@ -177,6 +191,10 @@ def test_what_is_not_isolated_is_refused_before_anything_starts(image, monkeypat
     for aspect in (*ASPECTS, "isolation"):
         with pytest.raises(NotIsolated, match="must isolate"):
             connect(image, 1, runtime="process", runtime_options={"wrapper": "none"}, require=[aspect])
+        with pytest.raises(NotIsolated, match="must isolate"):
+            connect(image, 1, runtime=ProcessRuntime("none"), require=[aspect])
+        with pytest.raises(NotIsolated, match="must isolate"):
+            chosen("process", [aspect], wrapper="none")
     with pytest.raises(UnknownName, match="network"):
         connect(image, 1, require=["net"])
 
@@ -256,6 +274,35 @@ def test_a_container_is_isolated_as_it_says(engine):
     assert told[0] == "65532 ['lo']"
     assert told[1] == "['0000000000000000', '1']"
     assert told[2:] == ["/opt/x refused", "/usr/x refused", "/tmp/x written"]
+
+
+def test_a_container_has_the_limits_that_it_is_given(engine):
+    name, image = engine
+    limits = Limits(memory_mb=768, cpus=1.5, pids=99)
+    with connect(image, 1, runtime=name, runtime_options={"limits": limits}):
+        told = subprocess.run([name, "inspect", *containers(name)], capture_output=True, text=True, check=True).stdout
+    (host,) = [container["HostConfig"] for container in json.loads(told)]
+    assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (768 << 20, 1_500_000_000, 99)
+
+
+def test_an_engine_that_makes_another_image_of_an_archive_is_not_believed(engine, tmp_path):
+    name, _ = engine
+    files = tmp_path / "layer.tar"
+    files.write_bytes(b"".join(layer({"opt/thing": File(b"thing")})))
+    config = oci.canonical_json(
+        {
+            **oci.this_platform().as_json(),
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [oci.digest_of(files.read_bytes())]},
+        }
+    )
+    other = Image(
+        Identity(DISPATCH),
+        config_digest="sha256:" + "0" * 64,
+        archive=lambda file: write_archive(file, config, oci.digest_of(config), [files]),
+    )
+    with pytest.raises(RuntimeUnavailable, match=r"must load the image sha256:0+, but made"):
+        connect(other, 1, runtime=name)
 
 
 def test_the_container_of_a_killed_client_goes_away(engine, tmp_path):
