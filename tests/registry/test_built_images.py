@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -10,13 +12,14 @@ import pytest
 
 import rlops.registry
 from rlops.cli.__main__ import main
-from rlops.errors import IdentityMismatch, RuntimeUnavailable, UntrustedImage
+from rlops.errors import CorruptContent, IdentityMismatch, RuntimeUnavailable, UntrustedImage
 from rlops.registry import processors, signing
 from rlops.registry.distribution import Registry
 from rlops.registry.oci import LAYER_OF
 from rlops.registry.references import Reference, image_name
+from rlops.registry.remote.protocol import Identity
 from rlops.registry.runtimes import RUNTIMES
-from rlops.registry.runtimes.verifying import check_signature
+from rlops.registry.runtimes.verifying import check_fingerprint, check_signature, image_of
 from rlops.registry.store import Store
 from rlops.registry.transfers import pull, push
 from tests.registry.conftest import COOLING, RELEASES, runtime_or_skip
@@ -68,6 +71,46 @@ def test_an_image_whose_label_states_other_dynamics_is_refused(here, monkeypatch
     monkeypatch.setattr(verifying, "image_of", relabelled)
     with pytest.raises(IdentityMismatch):
         rlops.registry.make(IMAGE, 1, runtime="process", verify=True)
+
+
+def test_a_process_runs_no_image_for_another_python(here, monkeypatch):
+    monkeypatch.setattr("rlops.registry.wheels.python_tag", lambda: "cp399")
+    with pytest.raises(RuntimeUnavailable, match="with this Python, cp399, but"):
+        image_of(IMAGE, "process")
+    assert image_of(IMAGE, "docker").root is None, "a container brings its own"
+
+
+def test_a_damaged_layer_is_given_to_no_engine(here):
+    image = image_of(IMAGE, "docker")
+    path = here.blob_path(here.manifest(here.resolve(Reference.parse(IMAGE))).layers[-1].digest)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()  # the file is shared with the stores of other tests
+    path.write_bytes(content)
+    given = io.BytesIO()
+    with pytest.raises(CorruptContent):
+        image.archive(given)
+    assert not given.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({}, "must state its fingerprint"),
+        ({"platform": "here", "exact": "e", "portable": "p"}, None),
+        ({"platform": "here", "exact": "f", "portable": "p"}, "field exact must be f, got e"),
+        ({"platform": "elsewhere", "exact": "f", "portable": "p"}, None),
+        ({"platform": "elsewhere", "exact": "e", "portable": "q"}, "field portable must be q, got p"),
+    ],
+)
+def test_bits_are_held_to_on_the_platform_they_were_taken_on_and_rounded_numbers_everywhere(stated, told):
+    found = {"platform": "here", "exact": "e", "portable": "p"}
+    env = SimpleNamespace(identity=Identity(COOLING, "", stated), fingerprint=lambda: found)
+    if told is None:
+        assert check_fingerprint(env) == found
+    else:
+        with pytest.raises(IdentityMismatch, match=told):
+            check_fingerprint(env)
 
 
 def test_verify_wants_the_signature_of_a_trusted_key(here, tmp_path, capsys):
