@@ -276,6 +276,15 @@ def test_another_environment_digest_or_fingerprint_is_refused(address, expected)
         RemoteVectorEnv(address(DISPATCH), 1, expect=expected)
 
 
+def test_a_server_that_does_not_look_at_what_is_expected_is_refused_all_the_same(address):
+    class Silent(Identity):
+        def as_json(self):
+            return Identity().as_json()
+
+    with pytest.raises(IdentityMismatch, match="environment must be rlops/Dispatch-v1"):
+        RemoteVectorEnv(address(DISPATCH), 1, expect=Silent("rlops/Dispatch-v1"))
+
+
 def test_what_the_image_says_of_itself_reaches_the_client(serve):
     environ = {"RLOPS_IMAGE_DIGEST": "sha256:ab", "RLOPS_IMAGE_FINGERPRINT": '{"exact": "cd"}'}
     serving = serve(DISPATCH, environ=environ)

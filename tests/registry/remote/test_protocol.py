@@ -17,6 +17,7 @@ from rlops.registry.remote.protocol import (
     Identity,
     check_proof,
     check_version,
+    new_challenge,
     proof,
     read_token,
     space_as_json,
@@ -86,6 +87,13 @@ def test_an_identity_holds_what_is_served_to_all_it_says():
     assert Identity.from_json(served.as_json()) == served
     with pytest.raises(ProtocolError):
         Identity.from_json({"id": 1})
+
+
+def test_a_proof_is_good_for_one_challenge():
+    token = b"a token of 16 bytes"
+    first, second = (new_challenge(token)["nonce"] for _ in range(2))
+    with pytest.raises(Refused):
+        check_proof(token, second, proof(token, first))
 
 
 def test_only_who_knows_the_token_comes_in():
