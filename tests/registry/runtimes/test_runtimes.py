@@ -172,18 +172,18 @@ def test_an_image_that_cannot_start_says_why(image, tmp_path):
     before = folders()
     with pytest.raises(RuntimeUnavailable, match=r"No module named '?rlops"):
         connect(dataclasses.replace(image, root=tmp_path), 1)
-    with pytest.raises(RuntimeUnavailable, match="v99"):
+    with pytest.raises(RuntimeUnavailable, match="v99") as told:
         connect(dataclasses.replace(image, identity=Identity("rlops/Dispatch-v99")), 1)
-    assert folders() == before
+    assert folders() == before, f"although somebody holds {told.value!r} and with it all that was under way"
 
 
 def test_an_image_that_states_other_dynamics_is_refused(image):
     variables = {**image.variables, "RLOPS_IMAGE_FINGERPRINT": '{"exact": "aa"}'}
     expected = Identity(DISPATCH, image.identity.digest, {"exact": "bb"})
     before = folders()
-    with pytest.raises(IdentityMismatch, match="exact must be bb, got aa"):
+    with pytest.raises(IdentityMismatch, match="exact must be bb, got aa") as told:
         connect(dataclasses.replace(image, identity=expected, variables=variables), 1)
-    assert folders() == before
+    assert folders() == before, f"although somebody holds {told.value!r} and with it all that was under way"
 
 
 def test_what_is_not_isolated_is_refused_before_anything_starts(image, monkeypatch):
