@@ -89,6 +89,8 @@ def test_a_process_knows_only_the_image(image, unpacked):
             )
             assert variables["PYTHONPATH"] == f"{unpacked}/opt/rlops/project:{unpacked}/opt/rlops/dependencies"
             assert "RLOPS_DATA" not in variables
+            arguments = set(Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
+            assert {"-S", "-s", "-P"} <= arguments, "no site-packages of the trainer, of the user, or of a folder"
             assert os.getsid(pid) != os.getsid(0)
     started.stop()
 
@@ -264,7 +266,8 @@ def test_a_container_is_isolated_as_it_says(engine):
              "import os, pathlib\n"
              "status = pathlib.Path('/proc/self/status').read_text()\n"
              "print(os.getuid(), sorted(os.listdir('/sys/class/net')))\n"
-             "print([line.split()[1] for line in status.splitlines() if line.startswith(('CapEff', 'NoNewPrivs'))])\n"
+             "told = ('CapEff', 'CapBnd', 'NoNew')\n"
+             "print([line.split()[1] for line in status.splitlines() if line.startswith(told)])\n"
              "for path in ('/opt/x', '/usr/x', '/tmp/x'):\n"
              "    try: open(path, 'w'); print(path, 'written')\n"
              "    except OSError: print(path, 'refused')\n"],
@@ -272,17 +275,18 @@ def test_a_container_is_isolated_as_it_says(engine):
         ).stdout.splitlines()  # fmt: skip
         remote.ping()
     assert told[0] == "65532 ['lo']"
-    assert told[1] == "['0000000000000000', '1']"
+    assert told[1] == "['0000000000000000', '0000000000000000', '1']"
     assert told[2:] == ["/opt/x refused", "/usr/x refused", "/tmp/x written"]
 
 
-def test_a_container_has_the_limits_that_it_is_given(engine):
+def test_a_container_gets_the_limits_it_is_given_and_no_network_and_nothing_to_write_to(engine):
     name, image = engine
     limits = Limits(memory_mb=768, cpus=1.5, pids=99)
     with connect(image, 1, runtime=name, runtime_options={"limits": limits}):
         told = subprocess.run([name, "inspect", *containers(name)], capture_output=True, text=True, check=True).stdout
     (host,) = [container["HostConfig"] for container in json.loads(told)]
     assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (768 << 20, 1_500_000_000, 99)
+    assert (host["NetworkMode"], host["ReadonlyRootfs"]) == ("none", True), "whatever the engine has by default"
 
 
 def test_an_engine_that_makes_another_image_of_an_archive_is_not_believed(engine, tmp_path):
