@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from rlops.errors import AccessDenied, CorruptContent, ImmutableVersion, MissingContent, RegistryError
+from rlops.errors import AccessDenied, CorruptContent, ImmutableVersion, InvalidFile, MissingContent, RegistryError
 from rlops.registry import oci
 from rlops.registry.credentials import Credentials, docker_credentials
 from rlops.registry.distribution import Registry, _Upload
@@ -300,6 +300,44 @@ def test_a_password_is_asked_of_dockers_helper(tmp_path, monkeypatch):
     assert docker_credentials("ghcr.io") == Credentials("ada", "for ghcr.io")
     with pytest.raises(AccessDenied, match="docker-credential-gone, which failed"):
         docker_credentials("a.b")
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "told"),
+    [
+        ({"identitytoken": "abc"}, AccessDenied, "token of an identity provider"),
+        ({"auth": base64.b64encode(b"no colon").decode()}, InvalidFile, "NAME:PASSWORD"),
+        ({"auth": "no base64!"}, InvalidFile, "NAME:PASSWORD"),
+    ],
+)
+def test_an_entry_of_dockers_file_without_a_password_is_explained(tmp_path, monkeypatch, entry, error, told):
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"ghcr.io": entry}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(error, match=told):
+        docker_credentials("ghcr.io")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo locked; exit 1", "which failed: locked"),
+        ("echo '{}'", "Username and Secret"),
+        ("""echo '{"Username": "<token>", "Secret": "abc"}'""", "token of an identity provider"),
+        ("echo 'credentials not found in native keychain'; exit 1", None),
+    ],
+)
+def test_what_dockers_helper_says_instead_of_a_password_is_explained(tmp_path, monkeypatch, script, told):
+    helper = tmp_path / "docker-credential-test"
+    helper.write_text(f"#!/bin/sh\n{script}\n")
+    helper.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "test"}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    if told is None:
+        assert docker_credentials("ghcr.io") is None
+    else:
+        with pytest.raises(AccessDenied, match=told):
+            docker_credentials("ghcr.io")
 
 
 def test_a_password_is_not_printed():
