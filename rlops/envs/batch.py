@@ -84,6 +84,7 @@ class Outputs:
         shown = info_dtype(kernel)
         self.info_bytes = np.zeros((n, shown.itemsize), np.uint8)
         self.info = self.info_bytes.view(shown).reshape(n) if shown.itemsize else np.zeros(n, shown)
+        # Always the same views, for callers who are lent nothing: a loan is seen by references to what the views show.
         self.term_columns = tuple(self.terms.T)
         self.info_columns = {name: self.info[name] for name in shown.names or ()}
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))

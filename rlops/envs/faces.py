@@ -695,13 +695,14 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             infos["_action_mask"] = rows
         if stepped and self._terms:
             moved = rows if began is None else rows & ~began
-            columns = batch.out.terms.copy().T if copied else batch.out.terms.T if self.copy else batch.out.term_columns
-            infos["reward_terms"] = _columns(self._terms, columns, moved)
+            terms = batch.out.terms.copy() if copied else batch.out.terms
+            infos["reward_terms"] = _columns(self._terms, terms.T if self.copy else batch.out.term_columns, moved)
             infos["_reward_terms"] = moved
         if self._info_fields:
-            info = batch.out.info.copy() if copied else batch.out.info if self.copy else batch.out.info_columns
+            info = batch.out.info.copy() if copied else batch.out.info
+            fields = info if self.copy else batch.out.info_columns
             for name in self._info_fields:
-                infos[name], infos[f"_{name}"] = info[name], rows
+                infos[name], infos[f"_{name}"] = fields[name], rows
         if self._context_columns:
             infos["context"] = _vector_named(self._context_columns, self._batch.context(), rows)
             infos["_context"] = rows

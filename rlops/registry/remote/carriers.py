@@ -42,6 +42,8 @@ _FRAMES_HELD = 6
 """Frames that a caller may hold before another one is allocated for every reply."""
 _IN_TURN = 2
 """Frames, or slots, for replies that are overwritten in turn; what is lent never lies there."""
+SLOTS = 1 + _IN_TURN + _FRAMES_HELD
+"""Of shared memory: one for requests, and those for replies."""
 _FIRST_ROOM = 1 << 16
 _SOCKET_BYTES = 1 << 22
 _PATH_BYTES = 107
@@ -270,19 +272,17 @@ class Channel:
         end = HEADER.size + length
         frame = self._frame_to_send(length, slot, arrays)
         shared, memory = frame is not self._sending, frame.memory
-        there = parts.address == frame.address + HEADER.size  # written there already
-        left_out = bool(parts.address) and (there or not shared)
+        gathered = bool(parts.address) and not shared
+        left_out = gathered or parts.address == frame.address + HEADER.size  # written there already
         places = frame.arrays(layout)
         for place, array in zip(places[left_out:], arrays[left_out:], strict=True):
             place[...] = array
         if tail:
             memory[HEADER.size + layout.size : end] = tail
-        payload: list[memoryview] = []
-        if self.summed or (left_out and not shared):
-            payload = [memory[HEADER.size : end]]
-            if left_out and not there:
-                first = arrays[0].reshape(-1).view(np.uint8).data
-                payload = [first, memory[HEADER.size + len(first) : end]]
+        payload = [memory[HEADER.size : end]]
+        if gathered:
+            first = arrays[0].reshape(-1).view(np.uint8).data
+            payload = [first, memory[HEADER.size + len(first) : end]]
         crc = 0
         if self.summed:
             flags |= Flag.SUMMED
@@ -294,7 +294,7 @@ class Channel:
         )
         self._asked = sequence, slot
         try:
-            if left_out and not shared:
+            if gathered:
                 self._send_all([memory[: HEADER.size], *payload])
             else:
                 self.socket.sendall(on_socket if shared else memory[:end])
@@ -431,8 +431,10 @@ class Channel:
         got = self._some(whole, 0)
         while got < HEADER.size:
             got += self._some(frame.memory[got : HEADER.size], got)
-        came = likely is not None and frame.memory[: HEADER.size] == likely.packed
-        header = likely.header if came and likely is not None else read_header(frame.bytes)
+        if likely is not None and frame.memory[: HEADER.size] == likely.packed:
+            header = likely.header
+        else:
+            header = read_header(frame.bytes)
         needed = HEADER.size if header.flags & Flag.SHARED else HEADER.size + header.length
         if needed > len(frame.bytes):
             larger = Frame.allocated(2 * header.length)

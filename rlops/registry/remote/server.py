@@ -28,7 +28,7 @@ from rlops.errors import (
     RlopsError,
     UnknownName,
 )
-from rlops.registry.remote.carriers import Address, Channel, SharedMemory, listening, shown, tune
+from rlops.registry.remote.carriers import SLOTS, Address, Channel, SharedMemory, listening, shown, tune
 from rlops.registry.remote.frames import ALIGNED, HEADER, Op, layout_of
 from rlops.registry.remote.protocol import (
     CALLS,
@@ -43,8 +43,6 @@ from rlops.registry.remote.protocol import (
 )
 
 _HANDSHAKE_S = 30.0
-_SLOTS = 9
-"""Of shared memory: for requests, for replies that are overwritten in turn, and for those that a client may hold."""
 _SLOT_FACTOR = 8
 """Room of a slot over what observations, rewards and flags take: infos come on top, unused room costs nothing."""
 
@@ -251,7 +249,7 @@ class Session:
                 socket.send_fds(self._opened, [b"\0"], [descriptor])
         finally:
             if descriptor is not None:
-                self._channel.shared = SharedMemory(descriptor, _SLOTS, welcome["shared_memory"]["slot_bytes"])
+                self._channel.shared = SharedMemory(descriptor, SLOTS, welcome["shared_memory"]["slot_bytes"])
         self._channel.summed = bool(opening.get("checksums"))
         self._opened.settimeout(None)
         return True
@@ -295,8 +293,8 @@ class Session:
             return welcome, None
         room = HEADER.size + _SLOT_FACTOR * (reply.size + request.size) + (1 << 20)
         room = -(-room // mmap_page()) * mmap_page()
-        welcome["shared_memory"] = {"slots": _SLOTS, "slot_bytes": room}
-        return welcome, SharedMemory.descriptor(_SLOTS, room)
+        welcome["shared_memory"] = {"slots": SLOTS, "slot_bytes": room}
+        return welcome, SharedMemory.descriptor(SLOTS, room)
 
     def _known_calls(self) -> list[str]:
         there = [name for name in CALLS if hasattr(self._env, name)]
