@@ -155,7 +155,7 @@ def _wait_for(port, process, log):
 
 
 def runtime_or_skip(name):
-    """Return the runtime ``name``; skip, or fail where Docker is required, if it is not here."""
+    """Return the runtime ``name``; skip, or fail where engines are required, if it is not here."""
     from rlops.errors import RlopsError, RuntimeUnavailable
     from rlops.registry.runtimes import runtime
 
@@ -164,8 +164,19 @@ def runtime_or_skip(name):
             raise RuntimeUnavailable("RLOPS_TEST_BASE must name the tar of a base with Python")
         return runtime(name)
     except RlopsError as error:
-        required = os.environ.get("RLOPS_REQUIRE_DOCKER") == "1" and name == "docker"
-        (pytest.fail if required else pytest.skip)(f"no containers of {name}: {error}")
+        missing(f"no containers of {name}: {error}")
+
+
+def missing(told):
+    """Skip a test for what is not here, or fail where nothing may be missing: ``.ci/run`` installs it all."""
+    (pytest.fail if os.environ.get("RLOPS_REQUIRE_DOCKER") == "1" else pytest.skip)(told)
+
+
+def skopeo(*arguments):
+    """Return what skopeo, a client of another make, prints."""
+    if shutil.which("skopeo") is None:
+        missing("no other client of registries: apt-get install skopeo")
+    return subprocess.run(["skopeo", *map(str, arguments)], capture_output=True, text=True, check=True).stdout
 
 
 def wheels():

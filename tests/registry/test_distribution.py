@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from rlops.registry.references import Reference
 from rlops.registry.server import RegistryServer
 from rlops.registry.store import Store
 from rlops.registry.transfers import pull, push
+from tests.registry.conftest import skopeo
 from tests.registry.lying_registry import (
     LyingRegistry,
     basic_wanted,
@@ -651,24 +651,13 @@ def test_a_cncf_registry_gives_back_what_it_got(real_registry, tmp_path, monkeyp
     assert all(other.sound(part) for part in other.closure(mine))
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 def test_another_client_reads_and_writes_the_server(tmp_path):
     store = Store(tmp_path / "served")
     mine = small_image(store, "thing:1.0.0")
+    options = ["--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--preserve-digests"]
     with running(RegistryServer(store)) as server:
-        copy = [
-            "skopeo",
-            "copy",
-            "--insecure-policy",
-            "--src-tls-verify=false",
-            "--dest-tls-verify=false",
-            "--preserve-digests",
-        ]
         base = f"docker://{server.address}"
-        for source, target in (
-            (f"{base}/thing:1.0.0", f"{base}/copied:1.0.0"),
-            (f"{base}/copied:1.0.0", f"oci:{tmp_path / 'out'}:x:1"),
-        ):
-            subprocess.run([*copy, source, target], check=True, capture_output=True, text=True)
+        skopeo("copy", *options, f"{base}/thing:1.0.0", f"{base}/copied:1.0.0")
+        skopeo("copy", *options, f"{base}/copied:1.0.0", f"oci:{tmp_path / 'out'}:x:1")
     assert store.resolve(Reference.parse("copied:1.0.0")) == mine
     assert Store(tmp_path / "out").resolve(Reference.parse("x:1")).digest == mine.digest

@@ -34,7 +34,7 @@ from rlops.registry.references import Reference
 from rlops.registry.store import Store
 from rlops.registry.unpacking import unpack
 from rlops.registry.wheels import Requirement, fetch, files_of, lock_file, locked, with_bytecode
-from tests.registry.conftest import COOLING, ROOT, wheels
+from tests.registry.conftest import COOLING, ROOT, skopeo, wheels
 from tests.registry.synthetic import small_image
 
 NAME = Reference.parse("datacenter-cooling:0.0.1")
@@ -77,12 +77,9 @@ def test_a_layer_each_for_dependencies_project_and_compiled_code(store, image, b
     assert built[1].layers["project"].size < 20e6
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 def test_other_tools_read_the_image(store):
-    told = subprocess.run(
-        ["skopeo", "inspect", "--config", f"oci:{store.root}:{NAME}"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(told.stdout)["config"]["Labels"]["dev.rlops.env.id"] == COOLING
+    told = json.loads(skopeo("inspect", "--config", f"oci:{store.root}:{NAME}"))
+    assert told["config"]["Labels"]["dev.rlops.env.id"] == COOLING
 
 
 def test_the_code_within_uses_nothing_of_this_interpreter(store):

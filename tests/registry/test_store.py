@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from rlops.registry.oci import Descriptor
 from rlops.registry.references import Reference
 from rlops.registry.store import Store
 from rlops.registry.unpacking import in_use, unpack
+from tests.registry.conftest import skopeo
 from tests.registry.synthetic import small_image
 
 NAME = Reference.parse("team/thing:1.0.0")
@@ -48,13 +48,11 @@ def test_a_store_is_an_oci_layout(store):
         assert oci.digest_of(path.read_bytes()) == f"sha256:{path.name}"
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 def test_skopeo_reads_a_store_and_a_bundle(store, tmp_path):
     image = small_image(store, "thing:1.0.0")
     save(store, [Reference.parse("thing:1.0.0")], tmp_path / "bundle.tar")
     for source in (f"oci:{store.root}:thing:1.0.0", f"oci-archive:{tmp_path / 'bundle.tar'}"):
-        told = subprocess.run(["skopeo", "inspect", source], capture_output=True, text=True, check=True)
-        assert json.loads(told.stdout)["Digest"] == image.digest
+        assert json.loads(skopeo("inspect", source))["Digest"] == image.digest
 
 
 def test_the_folder_of_the_default_store_is_the_users_choice(tmp_path, monkeypatch):

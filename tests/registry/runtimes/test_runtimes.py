@@ -30,6 +30,7 @@ from rlops.registry.remote.protocol import Identity
 from rlops.registry.runtimes import ASPECTS, Image, Isolation, Limits, chosen, connect, runtime, socket_folder
 from rlops.registry.runtimes.docker import write_archive
 from rlops.registry.runtimes.process import WRAPPERS, ProcessRuntime
+from tests.registry.conftest import missing
 from tests.registry.remote.comparing import play_both
 from tests.registry.runtimes.conftest import DISPATCH, ROOT
 
@@ -37,11 +38,11 @@ MODES = ("NextStep", "SameStep", "Disabled")
 
 
 def working(wrapper):
-    """Return a process runtime with ``wrapper``, or skip where that does not work."""
+    """Return a process runtime with ``wrapper``; skip, or fail where nothing may be missing, if that does not work."""
     try:
         return ProcessRuntime(wrapper)
     except RuntimeUnavailable as error:
-        pytest.skip(str(error))
+        missing(str(error))
 
 
 def children_of(marker):
