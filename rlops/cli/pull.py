@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pull(
     images: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IMAGE]…", help="HOST/NAME:VERSION[@DIGEST]; of a lock all without any."),
+        typer.Argument(metavar="[IMAGE]…", help="HOST/NAME:VERSION, also with @DIGEST; of a lock all without any."),
     ] = None,
     locked: Annotated[bool, typer.Option("--locked", help="Take exactly what the lock says.")] = False,
     lock: Annotated[Path, typer.Option(metavar="FILE", help="The lock.")] = Path("rlops.lock"),

@@ -17,7 +17,7 @@ def push(
     image: Image,
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[TARGET]", help="HOST/NAME:VERSION there, or HOST[/NAMESPACE] for the same name."),
+        typer.Argument(metavar="[TARGET]", help="HOST/NAME:VERSION there; HOST or HOST/NAMESPACE for the same name."),
     ] = None,
     plain_http: PlainHttp = False,
     store: Layout = None,

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import rlops
 from rlops.agents_baseline import evaluate as evaluation
@@ -41,6 +42,29 @@ def test_help_names_every_verb(run):
     assert code == 0
     for verb in cli.VERBS:
         assert verb in out
+
+
+def commands(group, path=()):
+    """Return every command below ``group`` with the words that call it."""
+    return [
+        one
+        for name, command in group.commands.items()
+        for one in (commands(command, (*path, name)) if hasattr(command, "commands") else [((*path, name), command)])
+    ]
+
+
+COMMANDS = commands(typer.main.get_command(cli.application([])))
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=[" ".join(words) for words, _ in COMMANDS])
+def test_every_verb_explains_each_of_its_arguments_to_the_last_word(run, monkeypatch, words, command):
+    monkeypatch.setenv("COLUMNS", "160")  # no word is broken
+    code, out, err = run(*words, "--help")
+    assert code == 0, err
+    shown = " ".join(re.sub("[│╭╮╰╯─]", " ", out).split())
+    for parameter in command.params:
+        for word in (parameter.help or "").split():
+            assert word in shown, f"{parameter.name}: {parameter.help}"
 
 
 def test_training_writes_a_model_and_says_where(run, tmp_path, settings):
