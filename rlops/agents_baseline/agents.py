@@ -16,6 +16,7 @@ import yaml
 from gymnasium.spaces import Discrete
 
 from rlops.agents_baseline.policies import POLICY_FILE, Policy, PolicyAgent
+from rlops.agents_baseline.sharing import is_shared, part_of_each
 from rlops.envs import parse_id
 from rlops.envs.contract import bounds, width
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
@@ -91,12 +92,21 @@ class TrainedAgent:
 
     Attributes:
         origin: What it was trained in, as far as its checkpoint says.
+        parts: How many equal parts of an observation the model takes one by one: agents, if it was trained for one.
     """
 
-    def __init__(self, name: str, algo: str, model: Any, deterministic: bool = True, origin: Identity | None = None):
+    def __init__(
+        self,
+        name: str,
+        algo: str,
+        model: Any,
+        deterministic: bool = True,
+        origin: Identity | None = None,
+        parts: int = 1,
+    ):
         """Wrap a loaded ``model`` of ``algo``."""
         self.name, self.algo, self.model, self.deterministic = name, algo, model, deterministic
-        self.origin = origin or Identity()
+        self.origin, self.parts = origin or Identity(), parts
 
     @property
     def uses_masks(self) -> bool:
@@ -106,7 +116,10 @@ class TrainedAgent:
     def actions(self, envs: Any, obs: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Return an action for every row: ``(n,)`` int64, or ``(n, d)`` float64 where an action is a vector."""
         masked = {"action_masks": masks} if self.uses_masks else {}
-        chosen, _ = self.model.predict(obs, deterministic=self.deterministic, **masked)
+        parts = obs.reshape(len(obs) * self.parts, -1) if self.parts > 1 else obs
+        chosen, _ = self.model.predict(parts, deterministic=self.deterministic, **masked)
+        if self.parts > 1:
+            chosen = np.reshape(chosen, (len(obs), -1))
         return np.asarray(chosen, np.float64 if np.asarray(chosen).dtype.kind == "f" else np.int64)
 
 
@@ -195,9 +208,11 @@ def _trained(path: Path, id: str, deterministic: bool) -> Agent:
         raise InvalidFile(f"{path} must contain {MODEL_FILE}, got none. Train one: rlops train {id} --out {path}")
     algo = _algorithm(file)
     model = algorithm_class(algo).load(file, device="cpu")
-    _check_spaces(model, file, id)
+    parts = part_of_each(id).agents if is_shared(model, id) else 1
+    if parts == 1:
+        _check_spaces(model, file, id)
     name = file.parent.name if file.name == MODEL_FILE else file.stem
-    return TrainedAgent(_shown(algo, name), algo, model, deterministic, _origin(_configuration(file)))
+    return TrainedAgent(_shown(algo, name), algo, model, deterministic, _origin(_configuration(file)), parts)
 
 
 def _origin(told: Mapping[str, Any]) -> Identity:

@@ -17,8 +17,9 @@ import numpy as np
 from rlops.agents_baseline.directions import NEAREST, indices
 from rlops.agents_baseline.pair_layout import layout
 from rlops.agents_baseline.policies import MOST_STANDARDISED, Policy, PolicyAgent
+from rlops.agents_baseline.sharing import part_of_each
 from rlops.envs import parse_id
-from rlops.envs.contract import bounds
+from rlops.envs.contract import bounds, width
 from rlops.envs.faces import VectorEnv
 from rlops.errors import MissingExtra
 from rlops.files import written
@@ -79,6 +80,8 @@ class _Graph:
         kernel = family.kernel(number)
         discrete = isinstance(kernel.ACTION, int)
         scores = self._pairs("observation") if policy.network == "pairs" else self._layers(self._standardised())
+        if policy.shared:
+            scores = self._add("Reshape", scores, self._constant([-1, len(bounds(kernel.ACTION)[0])], np.int64))
         self._head(scores, None if discrete else bounds(kernel.ACTION))
         columns = len(bounds(kernel.OBSERVATION)[0])
         inputs = [helper.make_tensor_value_info("observation", types.FLOAT, ["n", columns])]
@@ -109,10 +112,13 @@ class _Graph:
         return self._add("Add", product, self._constant(arrays[f"{layer}.bias"]))
 
     def _standardised(self) -> str:
-        arrays = self._policy.arrays
+        arrays, obs = self._policy.arrays, "observation"
+        if self._policy.shared:
+            columns = width(part_of_each(self._policy.id).columns)
+            obs = self._add("Reshape", obs, self._constant([-1, columns], np.int64))
         if "mean" not in arrays:
-            return "observation"
-        x = self._add("Sub", self._appended("observation"), self._constant(arrays["mean"]))
+            return obs
+        x = self._add("Sub", self._appended(obs), self._constant(arrays["mean"]))
         x = self._add("Div", x, self._constant(arrays["scale"]))
         return self._add("Clip", x, self._constant(-MOST_STANDARDISED), self._constant(MOST_STANDARDISED))
 
@@ -163,9 +169,10 @@ class _Graph:
         for layer in ("summary.whole.0", "summary.whole.2"):
             summary = add("Relu", self._linear(summary, layer))
         between = self._between(vehicles, slots) if known.places else pairs
+        of_all, of_vehicle = self._linear(summary, "from_summary"), self._linear(vehicles, "from_vehicle")
         parts = (
-            self._unsqueezed(self._linear(summary, "from_summary"), 1, 2),
-            self._unsqueezed(self._linear(vehicles, "from_vehicle"), 1),
+            self._unsqueezed(of_all, 1, 2),
+            self._unsqueezed(of_vehicle, 1),
             self._unsqueezed(self._linear(slots, "from_slot"), 2),
             self._linear(between, "from_pair"),
         )
@@ -178,10 +185,22 @@ class _Graph:
         k, v = known.actions.shape
         cells = add("Reshape", cells, self._constant([-1, k * v], np.int64))
         wait = self._linear(add("Relu", self._linear(summary, "score_wait.0")), "score_wait.2")
-        places = np.empty(k * v + 1, np.int64)
+        moves = [self._moves(of_all, of_vehicle, vehicles)] if known.moves.size else []
+        places = np.empty(k * v + 1 + known.moves.size, np.int64)
         places[known.actions.ravel()] = np.arange(k * v)
         places[known.wait] = k * v
-        return add("Gather", add("Concat", cells, wait, axis=1), self._constant(places, np.int64), axis=1)
+        places[known.moves.ravel()] = k * v + 1 + np.arange(known.moves.size)
+        return add("Gather", add("Concat", cells, wait, *moves, axis=1), self._constant(places, np.int64), axis=1)
+
+    def _moves(self, of_all: str, of_vehicle: str, vehicles: str) -> str:
+        """Return scores of all moves of vehicles, ``(n, v * m)``; those of vehicles that are not idle are 0."""
+        known, add, zero = layout(self._policy.id), self._add, self._constant(0)
+        hidden = add("Relu", add("Add", self._unsqueezed(of_all, 1), of_vehicle))
+        scores = self._linear(add("Relu", self._linear(hidden, "score_move.0")), "score_move.2")
+        idle, stops = (self._column(vehicles, index) for index in known.idle)
+        may = add("And", add("Greater", idle, zero), add("Equal", stops, zero))
+        scores = add("Where", self._unsqueezed(may, 2), scores, zero)
+        return add("Reshape", scores, self._constant([-1, known.moves.size], np.int64))
 
     def _unsqueezed(self, x: str, *axes: int) -> str:
         return self._add("Unsqueeze", x, self._constant(axes, np.int64))

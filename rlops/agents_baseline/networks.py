@@ -93,6 +93,8 @@ class Pairs:
             "score_wait.0": (width, width),
             "score_wait.2": (width, 1),
         }
+        if known.moves.size:
+            layers |= {"score_move.0": (width, width), "score_move.2": (width, known.moves.shape[1])}
         return {name: shape for layer, sizes in layers.items() for name, shape in _shapes_of(layer, *sizes).items()}
 
     def hidden(self, obs: np.ndarray) -> np.ndarray:
@@ -107,16 +109,22 @@ class Pairs:
             [whole, relu(of["summary.vehicle"](vehicles)).sum(1), relu(of["summary.slot"](slots)).sum(1)], axis=1
         )
         summary = relu(of["summary.whole.2"](relu(of["summary.whole.0"](summary))))
+        of_all, of_vehicle = of["from_summary"](summary), of["from_vehicle"](vehicles)
         row, k, v = np.nonzero(self._there(vehicles, slots, pairs))
         hidden = (
-            of["from_summary"](summary)[row]
-            + of["from_vehicle"](vehicles)[row, v]
+            of_all[row]
+            + of_vehicle[row, v]
             + of["from_slot"](slots)[row, k]
             + of["from_pair"](self._between(vehicles[row, v], slots[row, k], pairs[row, k, v]))
         )
-        scores = np.zeros((len(obs), known.actions.size + 1), np.float32)
+        scores = np.zeros((len(obs), known.actions.size + 1 + known.moves.size), np.float32)
         scores[:, known.wait] = of["score_wait.2"](relu(of["score_wait.0"](summary)))[:, 0]
         scores[row, known.actions[k, v]] = of["score.2"](relu(of["score.0"](relu(hidden))))[:, 0]
+        if known.moves.size:
+            idle, stops = known.idle
+            row, v = np.nonzero((vehicles[:, :, idle] > 0) & (vehicles[:, :, stops] == 0))
+            hidden = relu(of_all[row] + of_vehicle[row, v])
+            scores[row[:, None], known.moves[v]] = of["score_move.2"](relu(of["score_move.0"](hidden)))
         return scores
 
     def _between(self, vehicles: np.ndarray, slots: np.ndarray, pairs: np.ndarray) -> np.ndarray:

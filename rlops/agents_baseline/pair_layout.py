@@ -21,7 +21,10 @@ class Layout:
         slots: Columns of each slot, ``(k, s)``.
         pairs: Columns of each pair, ``(k, v, c)``; ``c`` may be 0.
         actions: Action of each pair, ``(k, v)``.
+        moves: Actions that send a vehicle somewhere, ``(v, m)``; ``m`` is 0 where there are none.
         wait: The action that waits.
+        idle: Indices among the columns of a vehicle that is not idle where the first is 0 or the second is not: only an
+            idle one may be sent somewhere.
         vehicle_there: Index among the columns of a vehicle that is 0 where it takes nothing, or -1.
         slot_filled: Index among the columns of a slot that is 0 where it is empty.
         places: Indices of two coordinates of a vehicle and of the two of a pickup that they are compared with;
@@ -33,7 +36,9 @@ class Layout:
     slots: np.ndarray
     pairs: np.ndarray
     actions: np.ndarray
+    moves: np.ndarray
     wait: int
+    idle: tuple[int, int]
     vehicle_there: int
     slot_filled: int
     places: tuple[int, ...]
@@ -43,7 +48,7 @@ def layout(id: str) -> Layout:
     """Return the layout of a dispatch environment's observation and actions.
 
     Raises:
-        InvalidValue: If its actions are not pairs of slots and vehicles and one that waits.
+        InvalidValue: If its actions are not pairs of slots and vehicles, one that waits, and moves of vehicles.
     """
     family, number = parse_id(id)
     kernel = family.kernel(number)
@@ -58,10 +63,11 @@ def layout(id: str) -> Layout:
     pairs = _block(found, ("pair_",))
     whole = [places[0] for places in found.values() if len(places) == 1]
     k, v = len(next(iter(slots.values()), ())), len(next(iter(vehicles.values()), ()))
-    if not k or not v or k * v + 1 != kernel.ACTION:
+    moves = getattr(kernel, "MOVES", 0)
+    if not k or not v or k * v + 1 + v * moves != kernel.ACTION:
         raise InvalidValue(
-            f"A pair policy needs one action for every slot and vehicle and one that waits, got {kernel.ACTION} "
-            f"actions of {id}. Use MlpPolicy for it."
+            f"A pair policy needs one action for every slot and vehicle, one that waits, and moves of vehicles at "
+            f"most, got {kernel.ACTION} actions of {id}. Use MlpPolicy for it."
         )
     waits_first = not hasattr(kernel, "ADVANCE")
     table = np.arange(k * v)
@@ -71,7 +77,9 @@ def layout(id: str) -> Layout:
         slots=np.array(list(slots.values())).T,
         pairs=np.array(list(pairs.values()), int).reshape(-1, k, v).transpose(1, 2, 0),
         actions=1 + table.reshape(v, k).T if waits_first else table.reshape(k, v),
+        moves=k * v + 1 + np.arange(v * moves).reshape(v, moves),
         wait=0 if waits_first else k * v,
+        idle=(_index(vehicles, "vehicle_idle"), _index(vehicles, "vehicle_stops")),
         vehicle_there=_index(vehicles, "driver_available"),
         slot_filled=max(_index(slots, "slot_filled"), _index(slots, "priority")),
         places=() if pairs else (*_indices(vehicles, "driver_"), *_indices(slots, "pickup_")),

@@ -3,9 +3,9 @@
 The actions of the dispatch environments are the cells of a table, booking by vehicle, and one action that
 waits. A plain multi-layer perceptron has to learn every cell for itself. Here one network scores a cell from
 what is known of its vehicle, its booking and the pair, given a summary of everything, so that what is learned
-from one cell holds for all, whatever the order of vehicles and bookings (deep sets, Zaheer et al. 2017). Only
-cells whose booking, vehicle and pair can be legal are computed; the score of the others is zero, and the mask
-of the algorithm excludes them.
+from one cell holds for all, whatever the order of vehicles and bookings (deep sets, Zaheer et al. 2017). Where idle
+vehicles may be sent somewhere, another scores where to from what is known of each. Only cells whose booking, vehicle
+and pair can be legal are computed; the score of the others is zero, and the mask of the algorithm excludes them.
 
 ``policy: PairPolicy`` in the hyperparameters chooses it, for MaskablePPO and the masked DQN alike.
 """
@@ -56,6 +56,7 @@ class PairScores(nn.Module):
 
     _order: torch.Tensor
     _actions: torch.Tensor
+    _moves: torch.Tensor
 
     def __init__(self, id: str, width: int = 64, with_value: bool = True):
         """Make the network of an id.
@@ -73,6 +74,7 @@ class PairScores(nn.Module):
         self._in_order = bool((order == np.arange(len(order))).all())
         self.register_buffer("_order", torch.as_tensor(order), persistent=False)
         self.register_buffer("_actions", torch.as_tensor(known.actions), persistent=False)
+        self.register_buffer("_moves", torch.as_tensor(known.moves), persistent=False)
         between = known.pairs.shape[2] + (1 if known.places else 0)
         self.summary = Summary(known, width)
         self.from_summary = nn.Linear(width, width)
@@ -81,9 +83,10 @@ class PairScores(nn.Module):
         self.from_pair = nn.Linear(between, width)
         self.score = _layers((width, width, 1))
         self.score_wait = _layers((width, width, 1))
+        self.score_move = _layers((width, width, known.moves.shape[1])) if known.moves.size else None
         self.critic = Summary(known, width) if with_value else None
-        self.latent_dim_pi, self.latent_dim_vf = known.actions.size + 1, width
-        for last in (self.score[-1], self.score_wait[-1]):
+        self.latent_dim_pi, self.latent_dim_vf = known.actions.size + 1 + known.moves.size, width
+        for last in (self.score[-1], self.score_wait[-1], *((self.score_move[-1],) if self.score_move else ())):
             assert isinstance(last, nn.Linear)
             nn.init.normal_(last.weight, std=0.01)
             nn.init.zeros_(last.bias)
@@ -102,16 +105,22 @@ class PairScores(nn.Module):
         """Return the scores of the actions, ``(n, m)``; 0 where a pair cannot be legal."""
         whole, vehicles, slots, pairs = self._blocks(obs)
         summary = self.summary(whole, vehicles, slots)
+        of_all, of_vehicle = self.from_summary(summary), self.from_vehicle(vehicles)
         row, k, v = self._cells(vehicles, slots, pairs)
         hidden = (
-            self.from_summary(summary)[row]
-            + self.from_vehicle(vehicles)[row, v]
+            of_all[row]
+            + of_vehicle[row, v]
             + self.from_slot(slots)[row, k]
             + self.from_pair(self._between(vehicles[row, v], slots[row, k], pairs[row, k, v]))
         )
         scores = torch.zeros(len(obs), self.latent_dim_pi, dtype=obs.dtype, device=obs.device)
         scores[:, self._layout.wait] = self.score_wait(summary).squeeze(1)
-        return scores.index_put((row, self._actions[k, v]), self.score(torch.relu(hidden)).squeeze(1))
+        scores = scores.index_put((row, self._actions[k, v]), self.score(torch.relu(hidden)).squeeze(1))
+        if self.score_move is None:
+            return scores
+        row, v = self._idle(vehicles)
+        hidden = torch.relu(of_all[row] + of_vehicle[row, v])
+        return scores.index_put((row.unsqueeze(1), self._moves[v]), self.score_move(hidden))
 
     def _blocks(self, obs: torch.Tensor) -> list[torch.Tensor]:
         """Return the whole (n, g), the vehicles (n, v, f), the slots (n, k, s) and the pairs (n, k, v, c)."""
@@ -136,6 +145,12 @@ class PairScores(nn.Module):
             there = there & (pairs != 0).any(dim=3)
         row, k, v = there.nonzero(as_tuple=True)
         return row, k, v
+
+    def _idle(self, vehicles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return row and vehicle of every vehicle that may be sent somewhere, each ``(c,)``."""
+        idle, stops = self._layout.idle
+        row, v = ((vehicles[:, :, idle] > 0) & (vehicles[:, :, stops] == 0)).nonzero(as_tuple=True)
+        return row, v
 
 
 class PairPolicy(MaskableActorCriticPolicy):

@@ -25,6 +25,7 @@ import numpy as np
 
 from rlops.agents_baseline.directions import PER_DIRECTION, appended, checked, indices
 from rlops.agents_baseline.networks import ACTIVATIONS, Layers, Linear, Network, Pairs, Shapes
+from rlops.agents_baseline.sharing import is_shared, part_of_each
 from rlops.envs import parse_id
 from rlops.envs.compiling import compiled
 from rlops.envs.contract import bounds, width
@@ -59,6 +60,7 @@ class Policy:
         arrays: By name, float32. ``mean`` and ``scale``, if they are there, standardise observations.
         trained: What it depends on, as ``rlops train`` writes it.
         directions: Names of vectors in the observation of which the network gets more, see ``directions.py``.
+        shared: Whether the network takes the part of one agent, and serves all alike, see ``sharing.py``.
     """
 
     id: str
@@ -70,12 +72,14 @@ class Policy:
     arrays: Mapping[str, np.ndarray]
     trained: Mapping[str, Any] = field(default_factory=dict)
     directions: tuple[str, ...] = ()
+    shared: bool = False
 
     def __post_init__(self) -> None:
         self.check()
         made: Network = Pairs(self.arrays, self.id) if self.network == "pairs" else Layers(self.arrays, self.activation)
         object.__setattr__(self, "_network", made)
         object.__setattr__(self, "_at", indices(self.directions, self.id))
+        object.__setattr__(self, "_agents", part_of_each(self.id).agents if self.shared else 1)
 
     def check(self) -> None:
         """Hold the arrays against what the environment shows and takes.
@@ -93,6 +97,10 @@ class Policy:
             discrete == (self.head in ("logits", "values")), "the head", f"one for the actions of {self.id}", self.head
         )
         columns, outputs = width(kernel.OBSERVATION), kernel.ACTION if discrete else width(kernel.ACTION)
+        if self.shared:
+            part = part_of_each(self.id)
+            columns, outputs = width(part.columns), width(part.action)
+            _must(not self.directions, "directions", "none where a network is shared", ", ".join(self.directions))
         given = len(checked(self.directions, self.id))
         _must(not given or "mean" in self.arrays, "directions", "standardised with the rest", "neither mean nor scale")
         columns += PER_DIRECTION * given
@@ -116,19 +124,26 @@ class Policy:
     def scores(self, obs: np.ndarray) -> np.ndarray:
         """Return what the network gives for observations ``(n, k)``, ``(n, m)`` float32."""
         made: np.ndarray = self._network(self._standardised(obs))  # type: ignore[attr-defined]
-        return made
+        return self._joined(made)
 
     def log_std(self, obs: np.ndarray) -> np.ndarray:
         """Return the logarithm of the spread of drawn vectors, ``(d,)`` or ``(n, d)``."""
         if self.head == "gaussian":
-            return self.arrays["log_std"]
+            return np.tile(self.arrays["log_std"], self._agents)  # type: ignore[attr-defined]
         hidden = self._network.hidden(self._standardised(obs))  # type: ignore[attr-defined]
         spread = Linear(self.arrays["spread.weight"], self.arrays["spread.bias"])(hidden)
-        limited: np.ndarray = np.clip(spread, LEAST_LOG_STD, MOST_LOG_STD)
-        return limited
+        return self._joined(np.clip(spread, LEAST_LOG_STD, MOST_LOG_STD))
+
+    def _joined(self, made: np.ndarray) -> np.ndarray:
+        """Return what the network gave for one part after another in the rows that they belong to."""
+        agents: int = self._agents  # type: ignore[attr-defined]
+        return made.reshape(len(made) // agents, -1) if self.shared else made
 
     def _standardised(self, obs: np.ndarray) -> np.ndarray:
+        """Return what the network takes, float32; if it is shared, a row for every agent of every observation."""
         obs = np.asarray(obs, np.float32)
+        if self.shared:
+            obs = obs.reshape(len(obs) * self._agents, -1)  # type: ignore[attr-defined]
         if "mean" not in self.arrays:
             return obs
         if self.directions:
@@ -200,6 +215,7 @@ class Policy:
             "activation": self.activation,
             "masked": self.masked,
             "directions": list(self.directions),
+            "shared": self.shared,
             "weights": weights,
             "arrays": {name: {"shape": list(a.shape), "sha256": _hash(a)} for name, a in self.arrays.items()},
             "trained": dict(self.trained),
@@ -226,9 +242,10 @@ class Policy:
             names = ("id", "algo", "head", "network", "activation")
             texts = {name: _of_type(about, name, str) for name in names}
             masked, trained = _of_type(about, "masked", bool), _of_type(about, "trained", dict)
-            directions = tuple(_of_type({"directions": [], **about}, "directions", list))  # older files know none
+            about = {"directions": [], "shared": False, **about}  # older files know neither
+            directions, shared = tuple(_of_type(about, "directions", list)), _of_type(about, "shared", bool)
             arrays = _read_arrays(file.with_name(_of_type(about, "weights", str)), _of_type(about, "arrays", dict))
-            return cls(**texts, masked=masked, arrays=arrays, trained=trained, directions=directions)
+            return cls(**texts, masked=masked, arrays=arrays, trained=trained, directions=directions, shared=shared)
         except InvalidFile:
             raise
         except (InvalidValue, KeyError) as error:
@@ -382,6 +399,7 @@ def of_model(model: Any, algo: str, id: str, trained: Mapping[str, Any] | None =
         arrays=made.arrays,
         trained=trained or {},
         directions=made.directions,
+        shared=is_shared(model, id),
     )
 
 

@@ -78,7 +78,9 @@ def checked(asked: Any, id: str) -> dict[str, Any]:
     return {**DEFAULTS, **asked, "directions": checked_directions(asked.get("directions", ()), id)}
 
 
-def policy_settings(envs: Any, id: str, controller: str, steps: int, directions: Sequence[str]) -> dict[str, Any]:
+def policy_settings(
+    envs: Any, id: str, controller: str, steps: int, directions: Sequence[str], parts: int = 1
+) -> dict[str, Any]:
     """Return the ``policy_kwargs`` of a network that standardises by what ``controller`` sees in ``steps`` steps.
 
     Args:
@@ -87,6 +89,7 @@ def policy_settings(envs: Any, id: str, controller: str, steps: int, directions:
         controller: Name of a hand-written controller.
         steps: Steps of every row.
         directions: Names of vectors whose directions and distances the network sees too.
+        parts: How many equal parts of an observation the network takes one by one.
     """
     agent = make_controller(controller, id)
     obs, _ = envs.reset(seed=0)
@@ -95,8 +98,9 @@ def policy_settings(envs: Any, id: str, controller: str, steps: int, directions:
         obs = envs.step(agent.actions(envs, obs, envs.action_masks()))[0].copy()
         seen.append(obs)
     at, space = indices(directions, id), envs.single_observation_space
-    table = appended(np.concatenate(seen), at).astype(float)
-    scale = np.maximum(table.std(axis=0), LEAST_SHARE * ranges(space.low, space.high, at))
+    table = appended(np.concatenate(seen).reshape(len(obs) * steps * parts, -1), at).astype(float)
+    columns = space.shape[0] // parts
+    scale = np.maximum(table.std(axis=0), LEAST_SHARE * ranges(space.low[:columns], space.high[:columns], at))
     settings = {"mean": table.mean(axis=0).tolist(), "scale": scale.tolist()}
     if directions:
         settings |= {"directions": list(directions), "at": at.tolist()}

@@ -4,8 +4,9 @@ Hyperparameters stand in ``hyperparameters/<Name>-v<N>.yaml``, one section an al
 of the SB3 class they know ``steps`` (how many suffice), ``num_envs`` (rows), ``reward_scale`` (a constant factor on
 what the algorithm sees) after ``least_reward`` (below which rewards are cut off: a catastrophe need only be worse than
 all else), a ``learning_rate`` that falls in a line from ``{start: …}`` to ``{end: …}``, ``policy: PairPolicy`` (see
-``pair_policy.py``), ``standardise`` (observations by what a controller sees, see ``standardised.py``), and
-``demonstrations`` for PPO and MaskablePPO: a controller that it imitates first (see ``imitation.py``).
+``pair_policy.py``), ``standardise`` (observations by what a controller sees, see ``standardised.py``),
+``demonstrations`` for PPO and MaskablePPO: a controller that it imitates first (see ``imitation.py``), and ``shared``:
+one policy for agents that are alike (see ``sharing.py``); ``num_envs`` copies of the environment have a row for each.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ from rlops.agents_baseline import imitation
 from rlops.agents_baseline.agents import CONFIG_FILE, MODEL_FILE, TrainedAgent, algorithm_class, one_torch_thread
 from rlops.agents_baseline.evaluate import COMPLETION
 from rlops.agents_baseline.policies import POLICY_FILE, Policy, of_model
+from rlops.agents_baseline.sharing import part_of_each
 from rlops.agents_baseline.worlds import World
 from rlops.envs import parse_id
 from rlops.errors import InvalidFile, InvalidValue, UnknownName
 from rlops.files import read_yaml, written
 from rlops.randomization import Randomization, spec_of
 
-OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations", "steps")
+OWN_SETTINGS = ("num_envs", "reward_scale", "least_reward", "standardise", "demonstrations", "shared", "steps")
 RECENT_EPISODES = 100
 OUTCOMES = {COMPLETION: "rollout/completion_mean", "is_success": "rollout/success_mean"}
 """Key figures that say how much of an episode's task was done, and under what name a training logs their mean."""
@@ -160,17 +162,19 @@ def train(
     _check_actions(id, algo)
     sb3_settings = _sb3_settings(id, algo, settings)
     world = World(id, given, params or {}, spec, image, runtime)
-    rows = world.rows(settings["num_envs"], AutoresetMode.SAME_STEP)
-    config |= _origin(rows, id)
+    shared, copies = settings.get("shared"), settings["num_envs"]
+    parts = part_of_each(id).agents if shared else 1
+    rows = (world.agents_as_rows if shared else world.rows)(copies, AutoresetMode.SAME_STEP)
+    config |= _origin(rows.copies[0] if shared else rows, id)
     env = _adapted(rows, settings)
     out.mkdir(parents=True, exist_ok=True)
     with one_torch_thread():
         if settings.get("standardise"):
             from rlops.agents_baseline.standardised import policy_settings
 
-            with contextlib.closing(world.rows(settings["num_envs"], AutoresetMode.SAME_STEP)) as seen:
-                standardised = policy_settings(seen, id, **settings["standardise"])
-            sb3_settings["policy_kwargs"] = {**sb3_settings.get("policy_kwargs", {}), **standardised}
+            with contextlib.closing(world.rows(copies, AutoresetMode.SAME_STEP)) as seen:
+                standardised = policy_settings(seen, id, **settings["standardise"], parts=parts)
+            sb3_settings["policy_kwargs"] = {**sb3_settings["policy_kwargs"], **standardised}
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)
         model.set_logger(_logger(out / "tensorboard"))
         try:
@@ -181,7 +185,7 @@ def train(
             model.logger.close()
     env.close()
     if spec is not None:
-        schedule = {} if image else rows.schedule_state()
+        schedule = {} if image or shared else rows.schedule_state()
         content = {"spec": json.loads(spec.canonical()), "hash": spec.hash, "schedule": schedule}
         config["randomization"] = content
     _write(out, model, config)
@@ -256,6 +260,11 @@ def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, 
         from rlops.agents_baseline.standardised import checked
 
         settings["standardise"] = checked(settings["standardise"], id)
+    if settings.get("shared"):
+        part_of_each(id)
+        for other in ("demonstrations", "directions"):
+            if settings.get(other) or settings.get("standardise", {}).get(other):
+                raise InvalidValue(f"{other} must be left out of a shared policy, got {other} beside shared.")
     return {"policy": "MlpPolicy", "num_envs": 64, "reward_scale": 1.0, **settings}
 
 
@@ -274,9 +283,10 @@ def _sb3_settings(id: str, algo: str, settings: Mapping[str, Any]) -> dict[str, 
     from stable_baselines3.common.utils import LinearSchedule
 
     kept = {name: value for name, value in settings.items() if name not in OWN_SETTINGS}
+    kept["policy_kwargs"] = dict(kept.get("policy_kwargs") or {})  # SB3 writes into it
     if kept["policy"] == "PairPolicy":
         kept["policy"] = pair_policy(algo)
-        kept["policy_kwargs"] = {**kept.get("policy_kwargs", {}), "id": id}
+        kept["policy_kwargs"] = {**kept["policy_kwargs"], "id": id}
     rate = kept.get("learning_rate")
     if isinstance(rate, Mapping):
         if set(rate) != {"start", "end"}:

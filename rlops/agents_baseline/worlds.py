@@ -10,7 +10,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 
 from rlops.envs import parse_id
-from rlops.envs.faces import VectorEnv
+from rlops.envs.faces import ParallelEnv, VectorEnv
 from rlops.errors import InvalidValue
 from rlops.randomization import Randomization, randomize
 
@@ -46,6 +46,26 @@ class World:
             return self._within_image(count, mode, given)
         envs = VectorEnv(*parse_id(self.id), count, autoreset_mode=mode, params=self.params, **given)
         return self.prepared(envs)
+
+    def agents_as_rows(self, copies: int, mode: AutoresetMode) -> Any:
+        """Return the agents of so many copies of it as rows, a vector environment; see :mod:`rlops.wrappers.agents`.
+
+        Raises:
+            InvalidValue: If it is in an image, or is to follow a schedule, which copies cannot share.
+        """
+        from rlops.wrappers.agents import agents_as_rows
+
+        if self.image or (self.randomization is not None and self.randomization.schedule.kind != "constant"):
+            raise InvalidValue(
+                f"Agents are rows in this process, and draw without a schedule, got {self.image or 'a schedule'}. "
+                f"Train {self.id} in-process, with another randomization, or without shared."
+            )
+        given = {name: value for name, value in self.options.items() if value is not None}
+        return agents_as_rows(
+            lambda: self.prepared(ParallelEnv(*parse_id(self.id), params=self.params, **given)),
+            copies,
+            autoreset_mode=mode,
+        )
 
     def prepared(self, env: Any) -> Any:
         """Let an environment of this process draw what the world draws, and return it."""

@@ -59,6 +59,25 @@ def test_the_order_of_the_vehicles_does_not_matter(id):
     assert (scores != turned_scores).any()
 
 
+def test_moves_of_idle_vehicles_are_scored_and_a_vehicle_is_known_by_what_it_does_and_not_by_its_number():
+    id = "rlops/DispatchReposition-v2"
+    obs, masks = seen(id, steps=1)  # in the morning, when some have nothing to do
+    known, net = layout(id), PairScores(id)
+    scores, _ = net(obs)
+    assert scores.shape == masks.shape == (6, 401)
+    scored = (scores != 0).numpy()
+    idle = scored[:, known.moves].any(axis=2)
+    assert masks[:, known.moves].any()
+    assert (idle | ~masks[:, known.moves].any(axis=2)).all()
+    assert not idle.all()
+    np.testing.assert_array_equal(scored[:, : known.moves[0, 0]], masks[:, : known.moves[0, 0]])
+    order = np.random.default_rng(1).permutation(len(known.vehicles))
+    turned = obs.clone()
+    turned[:, known.vehicles.ravel()] = obs[:, known.vehicles[order].ravel()]
+    turned[:, known.pairs.ravel()] = obs[:, known.pairs[:, order].ravel()]
+    torch.testing.assert_close(net(turned)[0][:, known.moves.ravel()], scores[:, known.moves[order].ravel()])
+
+
 def test_the_distance_to_a_pickup_is_known_where_the_pairs_do_not_say_it():
     known, net = layout("rlops/Dispatch-v0"), PairScores("rlops/Dispatch-v0")
     assert known.pairs.shape == (20, 10, 0)
@@ -93,5 +112,7 @@ def test_an_algorithm_without_masks_is_refused():
 def test_an_environment_without_pairs_is_refused(monkeypatch):
     kernel = parse_id(IDS[0])[0].kernel(0)
     monkeypatch.setattr(kernel, "ACTION", 5)
-    with pytest.raises(InvalidValue, match="one action for every slot and vehicle and one that waits, got 5"):
+    with pytest.raises(
+        InvalidValue, match="every slot and vehicle, one that waits, and moves of vehicles at most, got 5"
+    ):
         pair_layout.layout(IDS[0])

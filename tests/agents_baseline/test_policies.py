@@ -23,6 +23,7 @@ from rlops.errors import InvalidFile, InvalidValue
 DISPATCH, DISPATCH_V1, HALL, CART, PUSH = (
     "rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/DatacenterCooling-v0", "rlops/CartBalance-v0", "rlops/ArmPush-v0"
 )  # fmt: skip
+REPOSITION, FLEET = "rlops/DispatchReposition-v2", "rlops/WarehouseFleet-v0"
 SHORT = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
 OFF_POLICY = {"learning_starts": 16, "buffer_size": 500, "batch_size": 16}
 WIDE = {"policy_kwargs": {"net_arch": [8, 8]}}
@@ -36,12 +37,15 @@ KINDS = {
     "values": (DISPATCH, "dqn", {**OFF_POLICY, "policy": "MlpPolicy", **WIDE}),
     "pairs by distance": (DISPATCH, "maskable_ppo", {**SHORT, **PAIRS}),
     "pairs with columns": (DISPATCH_V1, "maskable_ppo", {**SHORT, **PAIRS}),
+    "pairs with moves": (REPOSITION, "maskable_ppo", {**SHORT, **PAIRS, "demonstrations": None}),
     "values of pairs": (DISPATCH, "dqn", {**OFF_POLICY, **PAIRS}),
     "gaussian": (CART, "ppo", {**SHORT, **WIDE}),
     "standardised": (HALL, "ppo", {**SHORT, **WIDE, **SCALED, "demonstrations": None}),
     "with directions": (PUSH, "ppo", {**SHORT, **WIDE, **AIMED, "demonstrations": None}),
     "squashed with directions": (PUSH, "sac", {**OFF_POLICY, **WIDE, **AIMED}),
     "squashed": (CART, "sac", {**OFF_POLICY, **WIDE}),
+    "shared": (FLEET, "ppo", {**SHORT, **WIDE, **SCALED}),
+    "squashed and shared": (FLEET, "sac", {**OFF_POLICY, **WIDE, "shared": True}),
 }
 """Environment, algorithm and settings of every kind of policy there is."""
 

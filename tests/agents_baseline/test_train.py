@@ -198,7 +198,11 @@ def test_an_algorithm_must_fit_the_actions(tmp_path):
 SHIPPED = [
     *((f"rlops/Dispatch-v{version}", algo) for version in range(3) for algo in NUMBERED),
     *((f"rlops/DatacenterCooling-v{version}", algo) for version in range(2) for algo in OF_VECTORS),
-    *((f"rlops/{robot}-v0", "ppo") for robot in ("CartBalance", "ArmReach", "ArmPush", "WarehouseNav")),
+    *(
+        (f"rlops/{robot}-v0", "ppo")
+        for robot in ("CartBalance", "ArmReach", "ArmPush", "WarehouseNav", "WarehouseFleet")
+    ),
+    ("rlops/DispatchReposition-v2", "maskable_ppo"),
 ]
 
 
@@ -315,6 +319,13 @@ def test_an_agent_of_vectors_loads_and_acts(algo, tmp_path):
     assert actions.dtype == np.float64
     with pytest.raises(InvalidValue, match=r"actions of shape \(10,\) for rlops/DatacenterCooling-v1"):
         load_agent(model, "rlops/DatacenterCooling-v1")
+
+
+@pytest.mark.parametrize("algo", OF_VECTORS)
+def test_what_a_caller_asks_for_stays_as_it_was(algo, tmp_path):
+    settings = {**VECTORS[algo], "policy_kwargs": {"net_arch": [8]}}
+    cooled(algo, tmp_path / "run", settings)
+    assert settings["policy_kwargs"] == {"net_arch": [8]}
 
 
 def test_what_standardises_observations_is_fixed_in_the_model(tmp_path):
