@@ -365,7 +365,9 @@ def _timed(envs: Any, agent: Agent, seed: int) -> Latency:
 def shown(name: str, intervals: Mapping[str, Interval]) -> str:
     """Return the mean of one figure as text, always with the completion if it counts served bookings only."""
     mean = intervals[name].mean
-    is_share = name.endswith(("_share", "_rate")) or name.startswith(("completion_", "on_time_", "min_class", SUCCESS))
+    is_share = name.endswith(("_share", "_rate", "_efficiency")) or name.startswith(
+        ("completion_", "on_time_", "min_class", SUCCESS)
+    )
     text = f"{mean:.1%}" if is_share else f"{mean:.3f}" if name in _TO_A_THOUSANDTH else f"{mean:,.1f}"
     if name in SERVED_ONLY and COMPLETION in intervals:
         return f"{text} ({intervals[COMPLETION].mean:.0%} served)"

@@ -1,4 +1,4 @@
-"""``rlops evaluate``: the key figures of one or several agents over the same days."""
+"""``rlops evaluate``: the key figures of one or several agents over the same episodes."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ HEADLINES = {
     "at_goal_s": "s at goal",
     "upright_s": "s upright",
     "position_rms": "m off",
+    "deliveries_per_hour": "deliveries per hour",
+    "collisions": "collisions",
+    "path_efficiency": "path efficiency",
     "pue": "PUE",
     "kwh_cooling": "kWh cooling",
     "over_recommended_k_min": "K min above 27 °C",
@@ -83,7 +86,7 @@ def evaluate(
         bool, typer.Option("--any-dynamics", help="Let agents meet other dynamics than those they were trained in.")
     ] = False,
 ) -> None:
-    """Let agents play the same days, in this process or within an image, and compare their key figures."""
+    """Let agents play the same episodes, in this process or within an image, and compare their key figures."""
     from rlops.agents_baseline.agents import load_agent
     from rlops.agents_baseline.evaluate import write_json
     from rlops.agents_baseline.seeds import trained_seeds
@@ -115,7 +118,7 @@ def evaluate(
         **robot,
     )
     if randomize is not None:
-        console.print(f"Every day draws its parameters: {randomize}, sha256 {results[0].randomization[:12]}.")
+        console.print(f"Every episode draws its parameters: {randomize}, sha256 {results[0].randomization[:12]}.")
     console.print(figures_table(results) if full else headline_table(results))
     if json is not None:
         write_json(json, results)
@@ -153,8 +156,10 @@ def headline_table(results: Sequence[Episodes]) -> Table:
     notes = ["in brackets: share served"] if SERVED_ONLY.intersection(names) else []
     notes += ["≥: what success is at least, with 95 % confidence"] if SUCCESS in names else []
     table = Table(
-        title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, mean [95 % interval]",
-        caption="; ".join([f"difference: in return to {first.agent}, day by day", *notes, "p50, p95: a decision"]),
+        title=f"{first.id}: {len(first.table)} episodes from seed {first.table['seed'][0]}, mean [95 % interval]",
+        caption="; ".join(
+            [f"difference: in return to {first.agent}, episode by episode", *notes, "p50, p95: a decision"]
+        ),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -190,7 +195,7 @@ def figures_table(results: Sequence[Episodes]) -> Table:
 
     first = results[0]
     intervals = [result.intervals() for result in results]
-    table = Table(title=f"{first.id}: {len(first.table)} days from seed {first.table['seed'][0]}, means")
+    table = Table(title=f"{first.id}: {len(first.table)} episodes from seed {first.table['seed'][0]}, means")
     table.add_column("figure")
     for result in results:
         table.add_column(result.agent, justify="right", overflow="fold")

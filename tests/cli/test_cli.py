@@ -167,7 +167,7 @@ def test_evaluation_prints_completion_beside_figures_of_served_bookings(run, sma
         file,
     )
     assert code == 0
-    assert "3 days from seed 5" in told
+    assert "3 episodes from seed 5" in told
     assert "completed" in told
     assert len(re.findall(r"\(\d+%\)", told)) >= 4  # two figures, two agents
     assert "in brackets: share served" in " ".join(told.split())
@@ -185,7 +185,7 @@ def test_training_and_evaluation_take_a_level_or_a_file_of_a_randomization(run, 
     assert "speed_kmh" in (out / "config.yaml").read_text()
     code, told, _ = run("evaluate", ID, "--agent", out, "--episodes", 2, "--randomize", "ood")
     assert code == 0
-    assert "Every day draws its parameters: ood, sha256 " in told
+    assert "Every episode draws its parameters: ood, sha256 " in told
     code, _, err = run("evaluate", ID, "--agent", out, "--episodes", 2, "--randomize", "odd")
     assert code == 2
     assert "odd must be a level (off, mild, full, ood) or the YAML or JSON file of a randomization, got neither." in err
