@@ -274,6 +274,19 @@ def test_at_a_site_of_real_weather_the_pues_are_in_the_published_order(data):
     assert found["at_limit"] >= 0.1
 
 
+@pytest.mark.parametrize("site", ["Frankfurt", "Mumbai"])
+def test_without_worst_rack_and_lights_the_pues_of_the_mildest_and_the_hottest_site_are_in_the_published_ranges(
+    data, site
+):
+    from benchmarks.cooling_pue import played, without_lights
+
+    ranges = {"legacy_fixed": (1.299, 1.372), "tuned_fixed": (1.229, 1.298), "trim_and_respond": (1.172, 1.206)}
+    found = played(site, tuple(ranges), 24, 2, lambda: None, {"hot_spot": 0.0})
+    for name, (low, high) in ranges.items():
+        assert low <= without_lights(found[name]) <= high
+        assert found[name].table["pue"].mean() - without_lights(found[name]) == pytest.approx(0.014, abs=0.001)
+
+
 # --- the score ------------------------------------------------------------------------------------------
 
 
