@@ -27,6 +27,7 @@ from rlops.envs.robotics import (
     kernel_warehouse_nav,
 )
 from rlops.envs.robotics.engines import mujoco as mujoco_engine
+from rlops.envs.robotics.engines import nominal_model
 from rlops.envs.robotics.engines import pybullet as pybullet_engine
 from rlops.envs.robotics.engines.shards import Shards
 from rlops.envs.robotics.model import (
@@ -176,6 +177,28 @@ def test_a_box_slides_as_far_in_both_engines_as_on_paper(friction):
     assert far["mujoco"] == pytest.approx(exact, rel=0.01)
     assert far["pybullet"] == pytest.approx(exact, rel=0.01)
     assert far["mujoco"] == pytest.approx(far["pybullet"], rel=0.01)
+
+
+def test_what_bullet_tells_of_many_worlds_at_once_is_what_was_put_into_each():
+    kernel = family("ArmPush").kernel(0)
+    model = nominal_model(kernel)
+    assert {body.joint for body in model.bodies} > {"free"}
+    reading, rng = pybullet_engine.Reading(model), np.random.default_rng(0)
+    qpos, qvel = rng.normal(size=(3, model.positions)), rng.normal(size=(3, model.velocities))
+    turn = 3 + [body.joint for body in model.bodies].index("free")  # all before it have one joint each
+    qpos[:, turn] = np.abs(qpos[:, turn])  # the other sign is the same orientation
+    qpos[:, turn : turn + 4] /= np.linalg.norm(qpos[:, turn : turn + 4], axis=1, keepdims=True)
+    told = []
+    for row in range(3):
+        world = pybullet_engine.World(model)
+        world.place(qpos[row], qvel[row])
+        told.append(world.told())
+        world.close()
+    found = np.zeros((5, model.positions)), np.zeros((5, model.velocities))
+    reading.write(told, *found, [4, 0, 2])
+    for put, got in zip((qpos, qvel), found, strict=True):
+        np.testing.assert_allclose(got[[4, 0, 2]], put, atol=1e-12)
+        assert not got[[1, 3]].any()
 
 
 def test_bullet_gets_a_friction_for_every_body_whose_products_are_those_of_the_pairs():

@@ -75,6 +75,7 @@ class World:
             self._load(tree)
         self._touch()
         self._motors = [self._places[body.name] for body in model.motors]
+        self._trees = [self._tree(tree) for tree in model.roots()]
 
     def _settings(self) -> None:
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self.client)
@@ -122,6 +123,11 @@ class World:
             (one, link), (other, other_link) = (self._places[name] for name in contact.bodies)
             pybullet.setCollisionFilterPair(one, other, link, other_link, 1, physicsClientId=self.client)
 
+    def _tree(self, tree: tuple[Body, ...]) -> tuple[int, bool, list[int]]:
+        """Return the number of a tree, whether it flies free, and its links with joints."""
+        places = [self._places[body.name] for body in tree]
+        return places[0][0], tree[0].joint == "free", [link for _, link in places if link >= 0]
+
     def place(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Put all bodies where they are said to be."""
         q, v = 0, 0
@@ -132,26 +138,30 @@ class World:
                 q, v = q + 1, v + 1
                 continue
             turn = (*qpos[q + 4 : q + 7], qpos[q + 3])
-            spin = rotation(qpos[q + 3 : q + 7]) @ qvel[v + 3 : v + 6]
+            spin = rotations(qpos[None, q + 3 : q + 7])[0] @ qvel[v + 3 : v + 6]
             pybullet.resetBasePositionAndOrientation(loaded, qpos[q : q + 3], turn, physicsClientId=self.client)
             pybullet.resetBaseVelocity(loaded, qvel[v : v + 3], spin, physicsClientId=self.client)
             q, v = q + 7, v + 6
 
     def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Write where all bodies are."""
-        q, v = 0, 0
-        for body in self.model.bodies:
-            loaded, link = self._places[body.name]
-            if link >= 0:
-                qpos[q], qvel[v] = pybullet.getJointState(loaded, link, physicsClientId=self.client)[:2]
-                q, v = q + 1, v + 1
-                continue
-            at, turn = pybullet.getBasePositionAndOrientation(loaded, physicsClientId=self.client)
-            linear, spin = pybullet.getBaseVelocity(loaded, physicsClientId=self.client)
-            qpos[q : q + 7] = (*at, turn[3], *turn[:3])
-            qvel[v : v + 3] = linear
-            qvel[v + 3 : v + 6] = rotation(qpos[q + 3 : q + 7]).T @ spin
-            q, v = q + 7, v + 6
+        Reading(self.model).write([self.told()], qpos[None], qvel[None], [0])
+
+    def told(self) -> list[float]:
+        """Return what Bullet tells of all bodies, in the order that :class:`Reading` expects."""
+        told: list[float] = []
+        for loaded, free, links in self._trees:
+            if free:
+                for pair in (
+                    pybullet.getBasePositionAndOrientation(loaded, physicsClientId=self.client),
+                    pybullet.getBaseVelocity(loaded, physicsClientId=self.client),
+                ):
+                    told += pair[0] + pair[1]
+            if links:
+                states = pybullet.getJointStates(loaded, links, physicsClientId=self.client)
+                told += [state[0] for state in states]
+                told += [state[1] for state in states]
+        return told
 
     def step(self, force: Sequence[float], substeps: int) -> None:
         """Move everything by ``substeps`` with the motors' ``force`` held."""
@@ -168,16 +178,54 @@ class World:
         pybullet.disconnect(physicsClientId=self.client)
 
 
-def rotation(quaternion: np.ndarray) -> np.ndarray:
-    """Return the matrix (3, 3) that turns vectors of a body, whose orientation is w, x, y, z, into the world's."""
-    w, x, y, z = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+class Reading:
+    """What Bullet tells of many worlds of one kind, as positions and velocities; for all of them at once.
+
+    A tree is told of after another: of a free body where it is (3), how it is turned (x, y, z, w), its velocity (3) and
+    its spin (3) in the world's frame; then the positions of all joints, then their velocities.
+    """
+
+    def __init__(self, model: Model):
+        """Find where the numbers of every body of ``model`` are told, and where they belong."""
+        at: dict[str, tuple[int, int]] = {}
+        self._qpos_from, self._qvel_from = np.empty(model.positions, int), np.empty(model.velocities, int)
+        self._free: list[tuple[int, int]] = []
+        q, v, told = 0, 0, 0
+        for body in model.bodies:
+            at[body.name] = q, v
+            q, v = (q + 7, v + 6) if body.joint == "free" else (q + 1, v + 1)
+        for tree in model.roots():
+            joints = [body for body in tree if body.joint != "free"]
+            if tree[0].joint == "free":
+                q, v = at[tree[0].name]
+                self._qpos_from[q : q + 7] = told + np.array([0, 1, 2, 6, 3, 4, 5])
+                self._qvel_from[v : v + 6] = told + 7 + np.arange(6)
+                self._free.append((q + 3, v + 3))
+                told += 13
+            for number, body in enumerate(joints):
+                q, v = at[body.name]
+                self._qpos_from[q], self._qvel_from[v] = told + number, told + len(joints) + number
+            told += 2 * len(joints)
+
+    def write(self, told: Sequence[Sequence[float]], qpos: np.ndarray, qvel: np.ndarray, rows: Sequence[int]) -> None:
+        """Write what was ``told`` of worlds into their ``rows`` of positions (n, q) and velocities (n, v)."""
+        numbers = np.array(told)
+        positions, velocities = numbers[:, self._qpos_from], numbers[:, self._qvel_from]
+        for turn, spin in self._free:
+            turned = rotations(positions[:, turn : turn + 4]).transpose(0, 2, 1)
+            velocities[:, spin : spin + 3] = (turned @ velocities[:, spin : spin + 3, None])[:, :, 0]
+        qpos[rows], qvel[rows] = positions, velocities
+
+
+def rotations(quaternions: np.ndarray) -> np.ndarray:
+    """Return the matrices (n, 3, 3) that turn vectors of bodies, oriented as w, x, y, z (n, 4), into the world's."""
+    w, x, y, z = quaternions.T
+    columns = (
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    )  # fmt: skip
+    return np.stack(columns, axis=1).reshape(-1, 3, 3)
 
 
 def friction_of(contacts: tuple[Contact, ...]) -> dict[str, float]:
@@ -214,6 +262,7 @@ class Worlds:
         self._columns = np.array([names.index(name) for name in parameters_of(kernel.build, self._params[0])])
         self._bits = self._params.view(np.int64).reshape(len(self._params), -1)
         self._made_from = self._bits[:, self._columns]
+        self._reading = Reading(from_row(kernel.build, self._params[0]))
         self._left = {name: self._state[name].copy() for name in ("qpos", "qvel")}
         """Where a row's world was left when it moved last."""
 
@@ -229,13 +278,16 @@ class Worlds:
             elsewhere |= (self._state[name].view(np.int64) != was.view(np.int64)).any(axis=1)
             was[moving] = self._state[name][moving]
         qpos, qvel = left.values()
-        forces = self._state["force"].tolist()
-        for row in np.flatnonzero(moving).tolist():
+        forces, begins = self._state["force"].tolist(), elsewhere.tolist()
+        rows, told = np.flatnonzero(moving).tolist(), []
+        for row in rows:
             world = self._worlds.get(row)
-            if world is None or elsewhere[row]:
+            if world is None or begins[row]:
                 world = self._placed(row, world, changed[row])
             world.step(forces[row], self.kernel.SUBSTEPS)
-            world.read(qpos[row], qvel[row])
+            told.append(world.told())
+        if told:
+            self._reading.write(told, qpos, qvel, rows)
         self._made_from[moving] = made_from[moving]
         whole = moving & np.isfinite(qpos).all(axis=1) & np.isfinite(qvel).all(axis=1)
         for name, was in left.items():
