@@ -56,6 +56,13 @@ def test_the_page_draws_every_chart_without_an_error(checked, written):
     assert checked["wide"] is False  # nothing reaches over the edge of a laptop's window
 
 
+def test_the_unit_of_a_parameter_is_said_once(checked, written):
+    units = {curve["name"]: curve["unit"] for curve in written[1]["curves"]}
+    assert units["speed_kmh"] == "km/h"
+    assert "speed, km/h" in checked["titles"]
+    assert not any("kmh" in title for title in checked["titles"])
+
+
 def test_what_is_shown_on_hovering_is_what_the_json_says(checked, written):
     report = written[1]
     curve = report["curves"][0]

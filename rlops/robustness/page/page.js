@@ -19,6 +19,13 @@ const estimate = (e, as = number) => `${as(e.value)} [${interval(e, as)}]`;
 const name = (key) => R.policies[key].name;
 const answer = { pass: ["pass", "Passes"], fail: ["fail", "Fails"], "cannot decide": ["open", "Cannot be decided"] };
 const plain = (text) => text.replaceAll("_", " ");
+// A quantity with its unit behind it once: names of parameters end with theirs, as in speed_kmh and payload_kg.
+const quantity = (name, unit) => {
+  if (unit === "-") return plain(name);
+  const said = unit.toLowerCase().replaceAll("$", "usd").replace(/[^a-z0-9/ ]/g, "").replaceAll(" ", "_");
+  const end = ["_per_", ""].map((per) => `_${said.replaceAll("/", per)}`).find((one) => name.endsWith(one)) ?? "";
+  return `${plain(name.slice(0, name.length - end.length))}, ${unit}`;
+};
 function cellTip(where, s) {
   return `${where}\nsuccess ${estimate(s.success, percent)}\nreturn ${estimate(s.return)}\n` +
     `90 % of episodes ${number(s.band[0])} … ${number(s.band[1])}\n${s.episodes} episodes`;
@@ -129,7 +136,7 @@ function marginOf(c, key) {
 function curves() {
   const holder = h("div", { class: "grid" });
   function draw(what) {
-    holder.replaceChildren(...R.curves.map((c) => h("figure", { class: "card chart" }, h("h3", {}, `${plain(c.name)}${c.unit === "-" ? "" : `, ${c.unit}`}`), curve(c, what),
+    holder.replaceChildren(...R.curves.map((c) => h("figure", { class: "card chart" }, h("h3", {}, quantity(c.name, c.unit)), curve(c, what),
       h("figcaption", {}, WHO.map((key) => (WHO.length > 1 ? `${name(key)}: ` : "") + marginOf(c, key)).join(" · ")))));
   }
   const buttons = ["success", "return"].map((what) => h("button", { type: "button", "aria-pressed": what === "success" }, what));
@@ -173,8 +180,8 @@ function heatmap(key) {
     y: y(ay.trained[1]), height: y(ay.trained[0]) - y(ay.trained[1]), fill: "none", stroke: "#16202c", "stroke-width": 2.5, style: "pointer-events:none" }));
   const cx = x(ax.nominal), cy = y(ay.nominal);
   svg.append(h("path", { d: `M${cx - 6},${cy}H${cx + 6}M${cx},${cy - 6}V${cy + 6}`, stroke: "#16202c", "stroke-width": 2.5, style: "pointer-events:none" }),
-    h("text", { x: (area.left + area.right) / 2, y: height - 6, "text-anchor": "middle" }, `${plain(ax.name)}${unit(ax.unit)}`),
-    h("text", { x: 12, y: (area.top + area.bottom) / 2, transform: `rotate(-90 12 ${(area.top + area.bottom) / 2})`, "text-anchor": "middle" }, `${plain(ay.name)}${unit(ay.unit)}`));
+    h("text", { x: (area.left + area.right) / 2, y: height - 6, "text-anchor": "middle" }, quantity(ax.name, ax.unit)),
+    h("text", { x: 12, y: (area.top + area.bottom) / 2, transform: `rotate(-90 12 ${(area.top + area.bottom) / 2})`, "text-anchor": "middle" }, quantity(ay.name, ay.unit)));
   return h("figure", { class: "chart" }, WHO.length > 1 ? h("h3", {}, name(key)) : null, svg);
 }
 
@@ -323,6 +330,6 @@ if (location.hash === "#check") {
     said[lines[0].includes("=") && lines[1]?.includes("=") ? lines.slice(0, 2).join("; ") : lines[0]] = mark.dataset.tip;
   }
   const empty = [...document.querySelectorAll(".chart svg")].filter((svg) => { const b = svg.getBBox(); return !(b.width > 50 && b.height > 30); }).length;
-  const told = { problems, marks: marks.length, charts: document.querySelectorAll(".chart svg").length, empty, wide: document.documentElement.scrollWidth > innerWidth, said };
+  const told = { problems, marks: marks.length, charts: document.querySelectorAll(".chart svg").length, empty, wide: document.documentElement.scrollWidth > innerWidth, said, titles: [...document.querySelectorAll(".chart h3")].map((title) => title.textContent) };
   document.body.append(h("script", { type: "application/json", id: "checked" }, JSON.stringify(told)));
 }
