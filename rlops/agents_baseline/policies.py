@@ -137,13 +137,14 @@ class Policy:
     def _joined(self, made: np.ndarray) -> np.ndarray:
         """Return what the network gave for one part after another in the rows that they belong to."""
         agents: int = self._agents  # type: ignore[attr-defined]
-        return made.reshape(len(made) // agents, -1) if self.shared else made
+        return made.reshape(len(made) // agents, agents * made.shape[1]) if self.shared else made
 
     def _standardised(self, obs: np.ndarray) -> np.ndarray:
         """Return what the network takes, float32; if it is shared, a row for every agent of every observation."""
         obs = np.asarray(obs, np.float32)
         if self.shared:
-            obs = obs.reshape(len(obs) * self._agents, -1)  # type: ignore[attr-defined]
+            agents: int = self._agents  # type: ignore[attr-defined]
+            obs = obs.reshape(len(obs) * agents, obs.shape[1] // agents)
         if "mean" not in self.arrays:
             return obs
         if self.directions:

@@ -75,6 +75,7 @@ def test_every_agent_gets_from_a_shared_policy_what_it_would_get_alone(by_chance
         alone = np.clip(weight @ seen[agent] + bias, -1, 1)
         np.testing.assert_allclose(chosen[0, 2 * number : 2 * number + 2], alone, atol=1e-5)
     assert not np.array_equal(chosen[0], chosen[1])
+    assert by_chance.actions(obs[:0]).shape == (0, 8)
 
 
 def test_agents_of_a_shared_policy_draw_for_themselves(by_chance):
