@@ -16,7 +16,7 @@ import yaml
 from gymnasium.spaces import Discrete
 
 from rlops.agents_baseline.policies import POLICY_FILE, Policy, PolicyAgent
-from rlops.agents_baseline.sharing import is_shared, part_of_each
+from rlops.agents_baseline.sharing import parts_taken
 from rlops.envs import parse_id
 from rlops.envs.contract import bounds, width
 from rlops.errors import InvalidFile, InvalidValue, MissingExtra, UnknownName
@@ -208,7 +208,7 @@ def _trained(path: Path, id: str, deterministic: bool) -> Agent:
         raise InvalidFile(f"{path} must contain {MODEL_FILE}, got none. Train one: rlops train {id} --out {path}")
     algo = _algorithm(file)
     model = algorithm_class(algo).load(file, device="cpu")
-    parts = part_of_each(id).agents if is_shared(model, id) else 1
+    parts = parts_taken(model, id)
     if parts == 1:
         _check_spaces(model, file, id)
     name = file.parent.name if file.name == MODEL_FILE else file.stem

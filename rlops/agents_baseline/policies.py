@@ -25,7 +25,7 @@ import numpy as np
 
 from rlops.agents_baseline.directions import PER_DIRECTION, appended, checked, indices
 from rlops.agents_baseline.networks import ACTIVATIONS, Layers, Linear, Network, Pairs, Shapes
-from rlops.agents_baseline.sharing import is_shared, part_of_each
+from rlops.agents_baseline.sharing import part_of_each, parts_taken
 from rlops.envs import parse_id
 from rlops.envs.compiling import compiled
 from rlops.envs.contract import bounds, width
@@ -400,7 +400,7 @@ def of_model(model: Any, algo: str, id: str, trained: Mapping[str, Any] | None =
         arrays=made.arrays,
         trained=trained or {},
         directions=made.directions,
-        shared=is_shared(model, id),
+        shared=parts_taken(model, id) > 1,
     )
 
 

@@ -51,14 +51,14 @@ def part_of_each(id: str) -> Part:
     )
 
 
-def is_shared(model: Any, id: str) -> bool:
-    """Return whether a model of Stable-Baselines3 takes and gives the part of one agent of ``id``, not the whole."""
+def parts_taken(model: Any, id: str) -> int:
+    """Return how many parts of what ``id`` shows a model of Stable-Baselines3 takes one by one; 1: the whole."""
     try:
         part = part_of_each(id)
     except InvalidValue:
-        return False
+        return 1
     spaces = model.observation_space.shape, model.action_space.shape
-    return part.agents > 1 and spaces == ((width(part.columns),), (width(part.action),))
+    return part.agents if spaces == ((width(part.columns),), (width(part.action),)) else 1
 
 
 def _repeated(part: tuple[Column, ...], whole: tuple[Column, ...]) -> bool:

@@ -165,7 +165,7 @@ def train(
     shared, copies = settings.get("shared"), settings["num_envs"]
     parts = part_of_each(id).agents if shared else 1
     rows = (world.agents_as_rows if shared else world.rows)(copies, AutoresetMode.SAME_STEP)
-    config |= _origin(rows.copies[0] if shared else rows, id)
+    config |= _origin(rows, id)
     env = _adapted(rows, settings)
     out.mkdir(parents=True, exist_ok=True)
     with one_torch_thread():
@@ -260,11 +260,14 @@ def _settings(id: str, algo: str, kind: Any, changed: Mapping[str, Any] | None, 
         from rlops.agents_baseline.standardised import checked
 
         settings["standardise"] = checked(settings["standardise"], id)
+    if not isinstance(settings.get("shared", False), bool):
+        raise InvalidValue(f"shared must be true or false, got {settings['shared']!r}.")
     if settings.get("shared"):
         part_of_each(id)
-        for other in ("demonstrations", "directions"):
-            if settings.get(other) or settings.get("standardise", {}).get(other):
-                raise InvalidValue(f"{other} must be left out of a shared policy, got {other} beside shared.")
+        directions = (settings.get("standardise") or {}).get("directions")
+        for name, value in (("demonstrations", settings.get("demonstrations")), ("directions", directions)):
+            if value:
+                raise InvalidValue(f"{name} must be left out of a shared policy, got {value} beside shared.")
     return {"policy": "MlpPolicy", "num_envs": 64, "reward_scale": 1.0, **settings}
 
 

@@ -41,10 +41,9 @@ class World:
         Raises:
             InvalidValue: If an image is to follow a schedule, or gets options that JSON cannot say.
         """
-        given = {name: value for name, value in self.options.items() if value is not None}
         if self.image:
-            return self._within_image(count, mode, given)
-        envs = VectorEnv(*parse_id(self.id), count, autoreset_mode=mode, params=self.params, **given)
+            return self._within_image(count, mode)
+        envs = VectorEnv(*parse_id(self.id), count, autoreset_mode=mode, params=self.params, **self._given())
         return self.prepared(envs)
 
     def agents_as_rows(self, copies: int, mode: AutoresetMode) -> Any:
@@ -60,18 +59,20 @@ class World:
                 f"Agents are rows in this process, and draw without a schedule, got {self.image or 'a schedule'}. "
                 f"Train {self.id} in-process, with another randomization, or without shared."
             )
-        given = {name: value for name, value in self.options.items() if value is not None}
-        return agents_as_rows(
-            lambda: self.prepared(ParallelEnv(*parse_id(self.id), params=self.params, **given)),
-            copies,
-            autoreset_mode=mode,
-        )
+
+        def copy() -> Any:
+            return self.prepared(ParallelEnv(*parse_id(self.id), params=self.params, **self._given()))
+
+        return agents_as_rows(copy, copies, autoreset_mode=mode)
 
     def prepared(self, env: Any) -> Any:
         """Let an environment of this process draw what the world draws, and return it."""
         return env if self.randomization is None else randomize(env, self.randomization)
 
-    def _within_image(self, count: int, mode: AutoresetMode, given: Mapping[str, Any]) -> Any:
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if value is not None}
+
+    def _within_image(self, count: int, mode: AutoresetMode) -> Any:
         from rlops.registry import make
 
         if self.randomization is not None and self.randomization.schedule.kind != "constant":
@@ -79,6 +80,6 @@ class World:
                 f"What a schedule remembers does not come out of an image, got one for {self.image}. Train in-process, "
                 "or draw without a schedule."
             )
-        options: dict[str, Any] = {**given, **({"params": dict(self.params)} if self.params else {})}
+        options: dict[str, Any] = {**self._given(), **({"params": dict(self.params)} if self.params else {})}
         envs = make(self.image, count, runtime=self.runtime, autoreset_mode=mode, **options)
         return envs if self.randomization is None else envs.randomize(json.loads(self.randomization.canonical()))

@@ -134,11 +134,23 @@ def test_training_writes_down_that_it_is_shared_and_standardises_by_what_one_age
     [
         ({"demonstrations": {"controller": "give_way"}}, "demonstrations must be left out of a shared policy"),
         ({"standardise": {"directions": ["x"]}}, "has no vector"),
+        ({"shared": "yes"}, "shared must be true or false, got 'yes'"),
     ],
 )
 def test_what_a_shared_policy_cannot_do_is_refused(settings, named):
     with pytest.raises((InvalidValue, KeyError, ValueError), match=named):
         train(FLEET, "ppo", steps=1, out="unused", hyperparameters=settings)
+
+
+def test_a_shared_policy_may_do_without_standardising(tmp_path):
+    train(FLEET, "ppo", steps=64, out=tmp_path, num_envs=1, hyperparameters=SHORT | {"standardise": None})
+    assert set(Policy.read(tmp_path).arrays) == {
+        "actor.0.weight",
+        "actor.0.bias",
+        "actor.1.weight",
+        "actor.1.bias",
+        "log_std",
+    }
 
 
 def test_agents_as_rows_draw_other_worlds_in_every_copy_and_follow_no_schedule():

@@ -124,10 +124,14 @@ def _free_run(name, engine, params, seconds=4.0):
     world.place(qpos, qvel)
     for _ in range(steps):
         world.step(force, 1)
-        world.read(qpos, qvel)
+        _read(world, qpos, qvel)
         found.append(np.concatenate([qpos, qvel]))
     world.close()
     return np.array(found)
+
+
+def _read(world, qpos, qvel):
+    pybullet_engine.Reading(world.model).write([world.told()], qpos[None], qvel[None], [0])
 
 
 # -- friction --------------------------------------------------------------------------------------------------
@@ -159,12 +163,12 @@ def _slid_m(engine, friction, speed):
     world = pybullet_engine.World(model)
     world.place(qpos, np.zeros(6))
     world.step(np.zeros(0), 250)
-    world.read(qpos, qvel)
+    _read(world, qpos, qvel)
     start = qpos[0]
     qvel[0] = speed
     world.place(qpos, qvel)
     world.step(np.zeros(0), 750)
-    world.read(qpos, qvel)
+    _read(world, qpos, qvel)
     world.close()
     return qpos[0] - start
 

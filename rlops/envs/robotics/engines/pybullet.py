@@ -143,10 +143,6 @@ class World:
             pybullet.resetBaseVelocity(loaded, qvel[v : v + 3], spin, physicsClientId=self.client)
             q, v = q + 7, v + 6
 
-    def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Write where all bodies are."""
-        Reading(self.model).write([self.told()], qpos[None], qvel[None], [0])
-
     def told(self) -> list[float]:
         """Return what Bullet tells of all bodies, in the order that :class:`Reading` expects."""
         told: list[float] = []
