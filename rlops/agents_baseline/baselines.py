@@ -16,7 +16,7 @@ import numpy as np
 
 from rlops.agents_baseline.agents import ALGORITHMS, Agent, load_agent, shipped_folder
 from rlops.agents_baseline.controllers import controllers_for, make_controller, reference_for
-from rlops.agents_baseline.evaluate import COMPLETION, SUCCESS, evaluate, least_share, save_json
+from rlops.agents_baseline.evaluate import COMPLETION, SERVED, SUCCESS, evaluate, least_share, save_json
 from rlops.agents_baseline.policies import Policy
 from rlops.agents_baseline.train import PROGRESS_FILE, hyperparameters
 from rlops.envs import FAMILIES
@@ -50,7 +50,7 @@ elsewhere, a robustness report says ([robustness.md](robustness.md)). Of every a
 return in other episodes than those here comes with the package and is loaded by its name, `--agent ppo`. Minutes are
 those of training one seed on the machine of the run, which did other work beside it.
 
-`rlops/DispatchStatic-v2` has published optima instead of agents: [Static](../rlops/envs/dispatch/README.md#static).
+How far heuristics stay above published optima of static dispatch: [Static](../rlops/envs/dispatch/README.md#static).
 """
 
 
@@ -128,7 +128,7 @@ def judged(
         if reference is not None and name != reference.name:
             entry |= {"reference": reference.name, "against": vars(nested_bootstrap(returns - theirs, _mean))}
         columns = tables[0].dtype.names or ()
-        for figure in (SUCCESS, COMPLETION):
+        for figure in _FIGURES:
             if figure in columns:
                 entry |= {"figure": figure, "share": float(np.mean([table[figure] for table in tables]))}
         if SUCCESS in columns:
@@ -193,7 +193,7 @@ def _section(id: str, agents: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_FIGURES = {SUCCESS: "success (at least, seed by seed)", COMPLETION: "completed"}
+_FIGURES = {SUCCESS: "success (at least, seed by seed)", COMPLETION: "completed", SERVED: "served"}
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """Hand-written controllers by name, and those of Dispatch: what a trained agent has to beat.
 
 Those of data-centre cooling are in :mod:`rlops.agents_baseline.cooling_control`, those of the robots in
-:mod:`rlops.agents_baseline.robot_control` and :mod:`rlops.agents_baseline.warehouse_control`. In Dispatch:
+:mod:`rlops.agents_baseline.robot_control` and :mod:`rlops.agents_baseline.warehouse_control`, those of static dispatch
+in :mod:`rlops.agents_baseline.static_control`. In Dispatch:
 
 ==================== ======== ================================================================================
 name                 versions rule
@@ -26,7 +27,7 @@ hidden truths. All but ``rolling_horizon`` are functions of the row's present st
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from rlops.agents_baseline.agents import Agent
 from rlops.agents_baseline.cooling_control import COOLING
 from rlops.agents_baseline.offers import LAYOUTS, Offers
 from rlops.agents_baseline.robot_control import ROBOTS
+from rlops.agents_baseline.static_control import STATIC
 from rlops.agents_baseline.warehouse_control import WAREHOUSE
 from rlops.envs import parse_id
 from rlops.errors import MissingExtra, UnknownName
@@ -203,7 +205,14 @@ DISPATCH: dict[str, Callable[[str, int, int], Agent]] = {
 }
 """How each controller is made from its name, the version of Dispatch and a seed, the simplest first."""
 
-_FAMILIES = {"Dispatch": DISPATCH, "DispatchReposition": DISPATCH, "DatacenterCooling": COOLING, **ROBOTS, **WAREHOUSE}
+_FAMILIES: dict[str, Mapping[str, Callable[[str, int, int], Agent]]] = {
+    "Dispatch": DISPATCH,
+    "DispatchReposition": DISPATCH,
+    "DispatchStatic": {"random": Random, **STATIC},
+    "DatacenterCooling": COOLING,
+    **ROBOTS,
+    **WAREHOUSE,
+}
 """Where vehicles may be moved, none of Dispatch's but ``random`` moves any."""
 CONTROLLERS = tuple(dict.fromkeys(name for known in _FAMILIES.values() for name in known))
 """Names of all controllers of all families."""
@@ -220,6 +229,7 @@ _VERSIONS = {
 _REFERENCES = {
     "Dispatch": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
     "DispatchReposition": ("nearest_idle", "earliest_deadline", "cheapest_insertion"),
+    "DispatchStatic": ("", "", "cheapest_insertion"),
     "DatacenterCooling": ("pid", "trim_and_respond"),
     "CartBalance": ("lqr",),
     "ArmReach": ("inverse_kinematics",),

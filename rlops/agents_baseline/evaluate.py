@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,11 +36,16 @@ SERVED_ONLY = frozenset(
         "lateness_mean_min",
         "lateness_p95_min",
         "excess_ride_mean_min",
+        "cost",
+        "cost_per_served",
+        "mean_ride_min",
+        "longest_ride_min",
     }
 )
 """Key figures over served bookings: an agent that refuses the hard ones makes them look good."""
 
-COMPLETION = "completion_rate"
+COMPLETION, SERVED = "completion_rate", "served_share"
+"""Key figures that say how many were served: of bookings, and of requests that were all known beforehand."""
 SUCCESS = "is_success"
 """A key figure that is 1 or 0: its interval is exact."""
 _TO_A_THOUSANDTH = ("pue", "tue", "itue")
@@ -369,9 +374,13 @@ def shown(name: str, intervals: Mapping[str, Interval]) -> str:
         ("completion_", "on_time_", "min_class", SUCCESS)
     )
     text = f"{mean:.1%}" if is_share else f"{mean:.3f}" if name in _TO_A_THOUSANDTH else f"{mean:,.1f}"
-    if name in SERVED_ONLY and COMPLETION in intervals:
-        return f"{text} ({intervals[COMPLETION].mean:.0%} served)"
-    return text
+    served = share_served(intervals) if name in SERVED_ONLY else None
+    return text if served is None else f"{text} ({intervals[served].mean:.0%} served)"
+
+
+def share_served(figures: Container[str]) -> str | None:
+    """Return the name of the figure that says how many were served, or None if there is none."""
+    return next((name for name in (COMPLETION, SERVED) if name in figures), None)
 
 
 def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
@@ -409,8 +418,9 @@ def summary(results: Sequence[Episodes]) -> list[dict[str, Any]]:
 
 def _entry(name: str, interval: Interval, intervals: Mapping[str, Interval]) -> dict[str, float]:
     entry = dict(vars(interval))
-    if name in SERVED_ONLY and COMPLETION in intervals:
-        entry[COMPLETION] = intervals[COMPLETION].mean
+    served = share_served(intervals) if name in SERVED_ONLY else None
+    if served is not None:
+        entry[served] = intervals[served].mean
     return entry
 
 

@@ -161,10 +161,13 @@ class _Graph:
             add("Gather", obs, self._constant(block, np.int64), axis=1)
             for block in (known.whole, known.vehicles, known.slots, known.pairs)
         )
-        sums = [
-            add("ReduceSum", add("Relu", self._linear(x, f"summary.{name}")), self._constant([1], np.int64), keepdims=0)
-            for name, x in (("vehicle", vehicles), ("slot", slots))
+        of_each = [
+            add("Relu", self._linear(x, f"summary.{name}")) for name, x in (("vehicle", vehicles), ("slot", slots))
         ]
+        if known.sums_filled:
+            filled = add("Greater", self._column(slots, known.slot_filled), self._constant(0))
+            of_each[1] = add("Where", self._unsqueezed(filled, 2), of_each[1], self._constant(0))
+        sums = [add("ReduceSum", x, self._constant([1], np.int64), keepdims=0) for x in of_each]
         summary = add("Concat", whole, *sums, axis=1)
         for layer in ("summary.whole.0", "summary.whole.2"):
             summary = add("Relu", self._linear(summary, layer))
@@ -210,15 +213,13 @@ class _Graph:
         return self._add("Gather", x, self._constant(index, np.int64), axis=2)
 
     def _between(self, vehicles: str, slots: str) -> str:
-        """Return how far vehicles are from pickups, ``(n, k, v, 1)``."""
-        x, y, pickup_x, pickup_y = layout(self._policy.id).places
+        """Return how far vehicles are from the places of slots, ``(n, k, v, 1)``."""
+        *own, x, y = layout(self._policy.id).places
         squares = []
-        for own, other in ((x, pickup_x), (y, pickup_y)):
-            there, here = (
-                self._unsqueezed(self._column(slots, other), 2),
-                self._unsqueezed(self._column(vehicles, own), 1),
-            )
-            off = self._add("Sub", here, there)
+        for here, there in zip(own or (None, None), (x, y), strict=True):
+            off = self._unsqueezed(self._column(slots, there), 2)
+            if here is not None:
+                off = self._add("Sub", off, self._unsqueezed(self._column(vehicles, here), 1))
             squares.append(self._add("Mul", off, off))
         return self._unsqueezed(self._add("Sqrt", self._add("Add", *squares)), 3)
 

@@ -105,9 +105,7 @@ class Pairs:
         """Return the scores of the actions, ``(n, m)``; 0 where a pair cannot be legal."""
         known, relu, of = self._layout, ACTIVATIONS["relu"], self._of
         whole, vehicles, slots, pairs = (obs[:, block] for block in self._blocks)
-        summary = np.concatenate(
-            [whole, relu(of["summary.vehicle"](vehicles)).sum(1), relu(of["summary.slot"](slots)).sum(1)], axis=1
-        )
+        summary = np.concatenate([whole, relu(of["summary.vehicle"](vehicles)).sum(1), self._by_slot(slots)], axis=1)
         summary = relu(of["summary.whole.2"](relu(of["summary.whole.0"](summary))))
         of_all, of_vehicle = of["from_summary"](summary), of["from_vehicle"](vehicles)
         row, k, v = np.nonzero(self._there(vehicles, slots, pairs))
@@ -127,13 +125,26 @@ class Pairs:
             scores[row[:, None], known.moves[v]] = of["score_move.2"](relu(of["score_move.0"](hidden)))
         return scores
 
+    def _by_slot(self, slots: np.ndarray) -> np.ndarray:
+        """Return the sum over slots, ``(n, width)``."""
+        relu, of_slot = ACTIVATIONS["relu"], self._of["summary.slot"]
+        if not self._layout.sums_filled:
+            added: np.ndarray = relu(of_slot(slots)).sum(1)
+            return added
+        row, k = np.nonzero(slots[:, :, self._layout.slot_filled] > 0)
+        of_filled = relu(of_slot(slots[row, k]))
+        added = np.zeros((len(slots), of_filled.shape[1]), np.float32)
+        np.add.at(added, row, of_filled)
+        return added
+
     def _between(self, vehicles: np.ndarray, slots: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """Return what is known of cells beyond their vehicles (c, f) and slots (c, s), ``(c, p)``."""
         if not self._layout.places:
             return pairs
-        x, y, pickup_x, pickup_y = self._layout.places
-        far: np.ndarray = np.hypot(vehicles[:, x] - slots[:, pickup_x], vehicles[:, y] - slots[:, pickup_y])
-        return far[:, None]
+        *own, x, y = self._layout.places
+        away = slots[:, [x, y]] - (vehicles[:, own] if own else np.float32(0.0))
+        far: np.ndarray = np.hypot(away[:, :1], away[:, 1:])
+        return far
 
     def _there(self, vehicles: np.ndarray, slots: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """Return which pairs may be legal, ``(n, k, v)`` bool."""

@@ -27,8 +27,9 @@ class Layout:
             idle one may be sent somewhere.
         vehicle_there: Index among the columns of a vehicle that is 0 where it takes nothing, or -1.
         slot_filled: Index among the columns of a slot that is 0 where it is empty.
-        places: Indices of two coordinates of a vehicle and of the two of a pickup that they are compared with;
-            empty where the pairs say how far it is.
+        sums_filled: Whether a summary adds up filled slots only: of many slots, most are empty.
+        places: Indices of two coordinates of a vehicle and of the two of a slot's place that they are compared with;
+            of the latter two alone where they are seen from the vehicle; empty where the pairs say how far it is.
     """
 
     whole: np.ndarray
@@ -41,6 +42,7 @@ class Layout:
     idle: tuple[int, int]
     vehicle_there: int
     slot_filled: int
+    sums_filled: bool
     places: tuple[int, ...]
 
 
@@ -48,7 +50,8 @@ def layout(id: str) -> Layout:
     """Return the layout of a dispatch environment's observation and actions.
 
     Raises:
-        InvalidValue: If its actions are not pairs of slots and vehicles, one that waits, and moves of vehicles.
+        InvalidValue: If its actions are neither pairs of slots and vehicles, one that waits, and moves of vehicles, nor
+            the next stops of one vehicle and its way home.
     """
     family, number = parse_id(id)
     kernel = family.kernel(number)
@@ -58,6 +61,8 @@ def layout(id: str) -> Layout:
         name = re.sub(r"_\d+_", "_", column.name)
         found.setdefault(name, []).extend(range(at, at + column.count))
         at += column.count
+    if hasattr(kernel, "CLOSE"):
+        return _layout_of_stops(found)
     vehicles = _block(found, ("vehicle_", "driver_"))
     slots = _block(found, ("slot_", "pickup_", "dropoff_", "priority", "minutes_left"))
     pairs = _block(found, ("pair_",))
@@ -81,8 +86,39 @@ def layout(id: str) -> Layout:
         wait=0 if waits_first else k * v,
         idle=(_index(vehicles, "vehicle_idle"), _index(vehicles, "vehicle_stops")),
         vehicle_there=_index(vehicles, "driver_available"),
+        sums_filled=False,
         slot_filled=max(_index(slots, "slot_filled"), _index(slots, "priority")),
         places=() if pairs else (*_indices(vehicles, "driver_"), *_indices(slots, "pickup_")),
+    )
+
+
+_OPEN_VEHICLE = ("x", "y", "time", "load", "stops")
+_AT_STOPS = ("x", "y", "earliest", "latest")
+
+
+def _layout_of_stops(found: dict[str, list[int]]) -> Layout:
+    """Return the layout where every request has two stops, its pickup and its delivery, and one vehicle is under way.
+
+    A stop is a slot: first what is known of itself, then of the other stop of its request, then of both.
+    """
+    pickup, delivery = ([found[f"{stop}_{name}"] for name in _AT_STOPS] for stop in ("pickup", "delivery"))
+    shared = [found[name] for name in ("places", "ride_left", "feasible")]
+    waits, rides = found["open"], found["aboard"]
+    slots = np.hstack([[waits, rides, *pickup, *delivery, *shared], [rides, waits, *delivery, *pickup, *shared]]).T
+    whole = [places[0] for name, places in found.items() if len(places) == 1 and name not in _OPEN_VEHICLE]
+    return Layout(
+        whole=np.array(whole),
+        vehicles=np.array([[found[name][0] for name in _OPEN_VEHICLE]]),
+        slots=slots,
+        pairs=np.empty((len(slots), 1, 0), int),
+        actions=1 + np.arange(len(slots))[:, None],
+        moves=np.empty((1, 0), int),
+        wait=0,
+        idle=(-1, -1),
+        vehicle_there=-1,
+        slot_filled=0,
+        sums_filled=True,
+        places=(2, 3),
     )
 
 

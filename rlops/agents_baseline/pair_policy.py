@@ -39,6 +39,7 @@ class Summary(nn.Module):
     def __init__(self, layout: Layout, width: int):
         """Make a summary of ``width`` numbers."""
         super().__init__()
+        self._layout = layout
         self.vehicle = nn.Linear(layout.vehicles.shape[1], width)
         self.slot = nn.Linear(layout.slots.shape[1], width)
         self.whole = _layers((len(layout.whole) + 2 * width, width, width))
@@ -46,9 +47,17 @@ class Summary(nn.Module):
     def forward(self, whole: torch.Tensor, vehicles: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """Return the summary of ``whole`` (n, g), ``vehicles`` (n, v, f) and ``slots`` (n, k, s)."""
         by_vehicle = torch.relu(self.vehicle(vehicles)).sum(dim=1)
-        by_slot = torch.relu(self.slot(slots)).sum(dim=1)
+        by_slot = self._by_slot(slots)
         summary: torch.Tensor = self.whole(torch.cat([whole, by_vehicle, by_slot], dim=1))
         return torch.relu(summary)
+
+    def _by_slot(self, slots: torch.Tensor) -> torch.Tensor:
+        """Return the sum over slots, ``(n, width)``."""
+        if not self._layout.sums_filled:
+            return torch.relu(self.slot(slots)).sum(dim=1)
+        row, k = (slots[:, :, self._layout.slot_filled] > 0).nonzero(as_tuple=True)
+        of_filled = torch.relu(self.slot(slots[row, k]))
+        return torch.zeros(len(slots), of_filled.shape[1], dtype=slots.dtype).index_add(0, row, of_filled)
 
 
 class PairScores(nn.Module):
@@ -131,8 +140,9 @@ class PairScores(nn.Module):
         """Return what is known of cells beyond their vehicles (c, f) and slots (c, s), ``(c, p)``."""
         if not self._layout.places:
             return pairs
-        x, y, pickup_x, pickup_y = self._layout.places
-        return torch.hypot(vehicles[:, x] - slots[:, pickup_x], vehicles[:, y] - slots[:, pickup_y]).unsqueeze(1)
+        *own, x, y = self._layout.places
+        away = slots[:, [x, y]] - (vehicles[:, own] if own else 0.0)
+        return torch.hypot(away[:, 0], away[:, 1]).unsqueeze(1)
 
     def _cells(
         self, vehicles: torch.Tensor, slots: torch.Tensor, pairs: torch.Tensor

@@ -11,6 +11,8 @@ import pytest
 import rlops
 from rlops.agents_baseline.controllers import make_controller
 from rlops.agents_baseline.evaluate import (
+    COMPLETION,
+    SERVED,
     SERVED_ONLY,
     Episodes,
     Interval,
@@ -134,8 +136,9 @@ def test_one_episode_and_nan_have_an_interval_too():
 
 
 @pytest.mark.parametrize("name", sorted(SERVED_ONLY))
-def test_a_figure_of_served_bookings_is_never_shown_alone(name):
-    intervals = {name: Interval(4.2, 4, 5), "completion_rate": Interval(0.3, 0.2, 0.4)}
+@pytest.mark.parametrize("share", [COMPLETION, SERVED])
+def test_a_figure_of_served_bookings_is_never_shown_alone(name, share):
+    intervals = {name: Interval(4.2, 4, 5), share: Interval(0.3, 0.2, 0.4)}
     assert shown(name, intervals).endswith("(30% served)")
 
 
@@ -147,6 +150,8 @@ def test_every_figure_of_served_bookings_is_known():
         "over assigned",
         "/ assigned",
         "per completed",
+        "the served",
+        "/ served",
     )
     for family in rlops.envs.FAMILIES:
         for version in family.versions:

@@ -17,6 +17,7 @@ from rlops.envs.faces import VectorEnv
 from rlops.errors import InvalidValue
 
 IDS = ("rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/Dispatch-v2")
+STATIC = "rlops/DispatchStatic-v2"
 SMALL = {
     "maskable_ppo": {"n_steps": 50, "batch_size": 100, "n_epochs": 1},
     "dqn": {"learning_starts": 50, "buffer_size": 1000},
@@ -90,6 +91,41 @@ def test_the_distance_to_a_pickup_is_known_where_the_pairs_do_not_say_it():
     row, k, v = net._cells(vehicles, slots, pairs)
     between = net._between(vehicles[row, v], slots[row, k], pairs[row, k, v])
     assert between[:3, 0].tolist() == pytest.approx([0.0, 0.3, 0.4])
+
+
+def test_the_stops_of_whoever_waits_or_rides_are_scored_and_a_request_is_known_by_what_it_is_and_not_by_its_number():
+    obs, masks = seen(STATIC, steps=9)
+    known, net = layout(STATIC), PairScores(STATIC)
+    scores, features = net(obs)
+    assert scores.shape == masks.shape == (6, 201)
+    scored, stops = (scores != 0).numpy()[:, 1:], obs.numpy()[:, known.slots]
+    np.testing.assert_array_equal(scored, stops[:, :, known.slot_filled] > 0)
+    assert not (masks[:, 1:] & ~scored).any()
+    assert scored[:, 100:].any()
+    order = np.random.default_rng(1).permutation(100)
+    turned = obs.clone()
+    turned[:, known.slots[:100].ravel()] = obs[:, known.slots[order].ravel()]
+    turned_scores, turned_features = net(turned)
+    torch.testing.assert_close(turned_features, features)
+    for first in (1, 101):
+        torch.testing.assert_close(turned_scores[:, first : first + 100], scores[:, first + order])
+    assert (scores != turned_scores).any()
+
+
+def test_the_distance_to_a_stop_that_is_seen_from_the_vehicle_needs_no_place_of_the_vehicle():
+    known, net = layout(STATIC), PairScores(STATIC)
+    obs = torch.zeros(1, 1311)
+    obs[0, known.slots[[4, 105], known.slot_filled]] = 1.0
+    obs[0, known.vehicles[0, :2]] = torch.tensor([0.5, 0.5])
+    obs[0, known.slots[4, [2, 3]]], obs[0, known.slots[105, [2, 3]]] = (
+        torch.tensor([0.3, -0.4]),
+        torch.tensor([0.0, 0.6]),
+    )
+    _, vehicles, slots, pairs = net._blocks(obs)
+    row, k, v = net._cells(vehicles, slots, pairs)
+    assert k.tolist() == [4, 105]
+    between = net._between(vehicles[row, v], slots[row, k], pairs[row, k, v])
+    assert between[:, 0].tolist() == pytest.approx([0.5, 0.6])
 
 
 @pytest.mark.parametrize("algo", SMALL)

@@ -24,6 +24,7 @@ DISPATCH, DISPATCH_V1, HALL, CART, PUSH = (
     "rlops/Dispatch-v0", "rlops/Dispatch-v1", "rlops/DatacenterCooling-v0", "rlops/CartBalance-v0", "rlops/ArmPush-v0"
 )  # fmt: skip
 REPOSITION, FLEET = "rlops/DispatchReposition-v2", "rlops/WarehouseFleet-v0"
+STATIC = "rlops/DispatchStatic-v2"
 SHORT = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
 OFF_POLICY = {"learning_starts": 16, "buffer_size": 500, "batch_size": 16}
 WIDE = {"policy_kwargs": {"net_arch": [8, 8]}}
@@ -38,6 +39,7 @@ KINDS = {
     "pairs by distance": (DISPATCH, "maskable_ppo", {**SHORT, **PAIRS}),
     "pairs with columns": (DISPATCH_V1, "maskable_ppo", {**SHORT, **PAIRS}),
     "pairs with moves": (REPOSITION, "maskable_ppo", {**SHORT, **PAIRS, "demonstrations": None}),
+    "stops": (STATIC, "maskable_ppo", {**SHORT, **PAIRS, "demonstrations": None}),
     "values of pairs": (DISPATCH, "dqn", {**OFF_POLICY, **PAIRS}),
     "gaussian": (CART, "ppo", {**SHORT, **WIDE}),
     "standardised": (HALL, "ppo", {**SHORT, **WIDE, **SCALED, "demonstrations": None}),

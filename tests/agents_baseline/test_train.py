@@ -203,6 +203,7 @@ SHIPPED = [
         for robot in ("CartBalance", "ArmReach", "ArmPush", "WarehouseNav", "WarehouseFleet")
     ),
     ("rlops/DispatchReposition-v2", "maskable_ppo"),
+    ("rlops/DispatchStatic-v2", "maskable_ppo"),
 ]
 
 
@@ -237,7 +238,7 @@ def test_hyperparameters_may_come_from_a_file(tmp_path):
 
 def test_an_id_without_hyperparameters_says_how_to_give_them(tmp_path):
     with pytest.raises(InvalidValue, match="Pass your own"):
-        train("rlops/DispatchStatic-v2", steps=1, out=tmp_path / "run")
+        train("rlops/DispatchStatic-v2", "dqn", steps=1, out=tmp_path / "run")
 
 
 def test_a_model_without_its_configuration_is_recognised(tmp_path):

@@ -617,8 +617,19 @@ def _regret(costs, k):  # type: ignore[no-untyped-def]
 
 @compiled
 def _construct(table, k, routes, stops):  # type: ignore[no-untyped-def]
-    """Insert requests one by one: by least added distance (``k = 0``) or by largest ``k``-regret."""
-    g = table[0]
+    construct(table[0], k, routes, stops)
+
+
+@njit(error_model="numpy")
+def construct(g, k, routes, stops):  # type: ignore[no-untyped-def]
+    """Insert requests one by one: by least added distance (``k = 0``) or by largest ``k``-regret.
+
+    Args:
+        g: Record with the fields of :data:`~rlops.envs.dispatch.schedule.NODE_FIELDS`.
+        k: Routes that a regret compares, or 0.
+        routes: Zeros, ``(vehicles, PLACES)`` int16; the places of the stops are written from column 1 on.
+        stops: Zeros, ``(vehicles,)`` int64; how many stops each route has is written.
+    """
     n, vehicles = g.requests, routes.shape[0]
     trial, begin_min, wait_min = np.zeros(PLACES, np.int16), np.zeros(PLACES), np.zeros(PLACES)
     cost = np.full((n + 1, vehicles), math.inf)
