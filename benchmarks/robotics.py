@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
@@ -37,7 +38,7 @@ THREADS = 2
 STEPS = 64
 """In a round, with as many actions made beforehand."""
 TARGET, RANDOMIZED_TARGET, ENVPOOL_TARGET, BULLET_TARGET = 0.95, 0.02, 1.3, 0.85
-BULLET_ROWS = 64
+BULLET_ROWS = (64, 128)
 
 
 def face(name: str, rows: int, engine: str = "mujoco", threads: int = THREADS) -> VectorEnv:
@@ -133,12 +134,12 @@ def bare_bullet(name: str, rows: int, seconds: float, pipe: Connection) -> None:
 
 
 @contextlib.contextmanager
-def bare_processes(name: str, seconds: float) -> Iterator[Callable[[float], float]]:
-    """Yield a side that steps PyBullet in :data:`THREADS` processes at once."""
+def bare_processes(name: str, rows: int, seconds: float) -> Iterator[Callable[[float], float]]:
+    """Yield a side that steps ``rows`` of PyBullet in :data:`THREADS` processes at once, each as fast as it can."""
     context = get_context("spawn")
     pipes = [context.Pipe() for _ in range(THREADS)]
     processes = [
-        context.Process(target=bare_bullet, args=(name, BULLET_ROWS // THREADS, seconds, theirs)) for _, theirs in pipes
+        context.Process(target=bare_bullet, args=(name, rows // THREADS, seconds, theirs)) for _, theirs in pipes
     ]
     for process in processes:
         process.start()
@@ -168,10 +169,10 @@ def stepping(env: Any, actions: np.ndarray) -> Callable[[float], float]:
     return repeated(run, actions.shape[0] * actions.shape[1])
 
 
-def bullet_share(name: str, rounds: int, seconds: float) -> tuple[float, float]:
+def bullet_share(name: str, rows: int, rounds: int, seconds: float) -> tuple[float, float]:
     """Return the rate of the vector face on PyBullet, and its share of that of PyBullet itself."""
-    env = face(name, BULLET_ROWS, "pybullet")
-    with bare_processes(name, seconds) as bare_rate:
+    env = face(name, rows, "pybullet")
+    with bare_processes(name, rows, seconds) as bare_rate:
         rates = interleaved({"face": stepping(env, drawn(env, 4)), "bare": bare_rate}, rounds, seconds)
     env.close()
     return median(rates, "face"), ratio(rates, "face", "bare")
@@ -219,10 +220,10 @@ def main() -> None:
     show("every parameter drawn at every reset", ("robot", "rows", "cost", "target"), lines)
     if importlib.util.find_spec("pybullet"):
         lines = []
-        for name in FAMILIES:
-            rate, share = bullet_share(name, given.rounds, given.seconds)
-            results["face over pybullet"][name] = share
-            lines.append((name, f"{BULLET_ROWS}", per_second(rate), f"{share:.3f}", f"{BULLET_TARGET}"))
+        for name, rows in itertools.product(FAMILIES, BULLET_ROWS):
+            rate, share = bullet_share(name, rows, given.rounds, given.seconds)
+            results["face over pybullet"][f"{name} {rows}"] = share
+            lines.append((name, str(rows), per_second(rate), f"{share:.3f}", f"{BULLET_TARGET}"))
         columns = ("robot", "rows", "steps/s", "share of the bare rate", "target")
         show(f"vector face over PyBullet itself, {THREADS} processes", columns, lines)
     if importlib.util.find_spec("envpool"):

@@ -27,7 +27,7 @@ from rlops.envs.robotics import (
     kernel_warehouse_nav,
 )
 from rlops.envs.robotics.engines import mujoco as mujoco_engine
-from rlops.envs.robotics.engines import nominal_model
+from rlops.envs.robotics.engines import nominal_model, shards
 from rlops.envs.robotics.engines import pybullet as pybullet_engine
 from rlops.envs.robotics.engines.shards import Shards
 from rlops.envs.robotics.model import (
@@ -203,6 +203,17 @@ def test_what_bullet_tells_of_many_worlds_at_once_is_what_was_put_into_each():
     for put, got in zip((qpos, qvel), found, strict=True):
         np.testing.assert_allclose(got[[4, 0, 2]], put, atol=1e-12)
         assert not got[[1, 3]].any()
+
+
+@pytest.mark.parametrize("visible", [False, True])
+def test_what_only_a_picture_shows_is_loaded_for_pictures_alone(visible):
+    world = pybullet_engine.World(nominal_model(kernel_arm_push), visible=visible)
+    shapes = sum(
+        len(pybullet_engine.pybullet.getVisualShapeData(body, physicsClientId=world.client))
+        for body in range(pybullet_engine.pybullet.getNumBodies(physicsClientId=world.client))
+    )
+    world.close()
+    assert (shapes > 3) == visible
 
 
 def test_bullet_gets_a_friction_for_every_body_whose_products_are_those_of_the_pairs():
@@ -422,6 +433,19 @@ def test_rows_shared_among_processes_move_as_in_one_bit_for_bit():
             batch.step(actions, True)
     assert one.state.tobytes() == two.state.tobytes()
     assert isinstance(two._engine, Shards)
+    two._engine.close()
+
+
+def test_without_a_processor_for_every_process_nobody_who_waits_stays_awake(monkeypatch):
+    def awake(*_):
+        raise AssertionError("a process looked for what comes instead of sleeping")
+
+    monkeypatch.setattr(shards, "PROCESSORS", 1)
+    monkeypatch.setattr(shards.Arrivals, "stay_awake", awake)
+    one, two = _sharded(1), _sharded(2)
+    for batch in (one, two):
+        batch.step(batch.actions, True)
+    assert one.state.tobytes() == two.state.tobytes()
     two._engine.close()
 
 

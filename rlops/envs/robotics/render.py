@@ -163,7 +163,7 @@ def _drawn_in_software(model: Model, qpos: np.ndarray, marks: tuple[Geom, ...]) 
         from rlops.envs.robotics.engines.pybullet import World, pybullet
     except MissingExtra:
         raise MissingExtra("a picture, where MuJoCo finds neither EGL nor OSMesa,", "robotics") from None
-    world, view = World(model), VIEWS[model.name]
+    world, view = World(model, visible=True), VIEWS[model.name]
     try:
         client = {"physicsClientId": world.client}
         world.place(qpos, np.zeros(model.velocities))

@@ -12,7 +12,6 @@ import json
 import mmap
 import os
 import re
-import select
 import socket
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlops.arrivals import PROCESSORS, Arrivals
 from rlops.errors import ConnectionLost, InvalidValue, ProtocolError, ReplyTimeout
 from rlops.registry.remote.frames import (
     ALIGNED,
@@ -48,12 +48,6 @@ _FIRST_ROOM = 1 << 16
 _SOCKET_BYTES = 1 << 22
 _PATH_BYTES = 107
 _DEAD_PEER_MS = 30_000
-_AWAKE_S = 200e-6
-"""[s] How long the next frame is waited for without sleeping: to be woken takes up to as long."""
-_MOST_NAPS = 63
-"""Waits that go to sleep at once, after some that stayed awake in vain."""
-
-_PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
@@ -242,9 +236,7 @@ class Channel:
         self._small = bytearray(HEADER.size)
         self._asked = 0, 0
         self._last: Header | None = None
-        self._naps = self._naps_left = 0
-        self._arrivals = select.poll()
-        self._arrivals.register(opened, select.POLLIN)
+        self._arrivals = Arrivals(opened.fileno())
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -450,8 +442,8 @@ class Channel:
 
     def _some(self, memory: memoryview, got: int) -> int:
         """Read some bytes into ``memory``; ``got`` of the frame are there already."""
-        if not got and _PROCESSORS > 1:
-            self._stay_awake()
+        if not got and PROCESSORS > 1:
+            self._arrivals.stay_awake()
         try:
             count = self.socket.recv_into(memory)
         except TimeoutError:
@@ -467,18 +459,6 @@ class Channel:
             self.close()
             raise ConnectionLost("The other side closed the connection.")
         return count
-
-    def _stay_awake(self) -> None:
-        """Look for what comes for a moment, the more seldom the more often that was in vain."""
-        if self._naps_left:
-            self._naps_left -= 1
-            return
-        until = time.perf_counter() + _AWAKE_S
-        while not self._arrivals.poll(0):
-            if time.perf_counter() > until:
-                self._naps = self._naps_left = min(2 * self._naps + 1, _MOST_NAPS)
-                return
-        self._naps = 0
 
     def close(self) -> None:
         """Close the connection; what was lent stays."""

@@ -2,8 +2,9 @@
 
 This process moves the first share itself. Every other process has an engine of its own for its share, and memory in
 common with this one: parameters, and what of the state an engine reads and writes. A step is a byte through a pipe and
-a byte back. The processes start with the first step, and end with the object, with this process, or when their pipe
-closes.
+a byte back. Who waits for it stays awake for as long as the last step took, unless that was in vain lately: an idle
+virtual processor is given away and comes back with cold caches, and then the engine takes half as long again. The
+processes start with the first step, and end with the object, with this process, or when their pipe closes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from rlops.arrivals import PROCESSORS, Arrivals
 from rlops.errors import EngineLost
 
 FIELDS = ("moving", "failed", "steps", "qpos", "qvel", "force")
@@ -51,6 +54,8 @@ class Shards:
         self._dtype = np.dtype([(name, fields[name][0]) for name in FIELDS])
         edges = np.linspace(0, len(state), min(processes, len(state)) + 1).astype(int)
         own, *self._shares = (slice(low, high) for low, high in pairwise(edges))
+        self._awake = len(self._shares) < PROCESSORS
+        """Whether who waits may stay awake: every process has a processor."""
         self._own = importlib.import_module(module).opened(kernel, self._params[own], self._state[own], 1)
         self._process, self._workers = os.getpid(), list[_Worker]()
 
@@ -76,18 +81,20 @@ class Shards:
             for name in FIELDS:
                 worker.state[name] = self._state[name][share]
             worker.begin()
+        start = time.perf_counter()
         try:
             self._own.advance()
         except Exception as error:
             raise EngineLost(_told(error)) from error
+        awake_s = time.perf_counter() - start if self._awake else 0.0
         for worker, share in zip(self._workers, self._shares, strict=True):
-            worker.finish()
+            worker.finish(awake_s)
             for name in MOVED:
                 self._state[name][share] = worker.state[name]
 
     def _start(self) -> None:
         self._workers = [
-            _Worker(self._module, self._kernel, share.stop - share.start, self._params.dtype, self._dtype)
+            _Worker(self._module, self._kernel, share.stop - share.start, self._params.dtype, self._dtype, self._awake)
             for share in self._shares
         ]
         for worker in self._workers:
@@ -107,7 +114,7 @@ class Shards:
 class _Worker:
     """A process with a share of the rows."""
 
-    def __init__(self, module: str, kernel: str, rows: int, params: np.dtype, state: np.dtype):
+    def __init__(self, module: str, kernel: str, rows: int, params: np.dtype, state: np.dtype, awake: bool):
         size = rows * (params.itemsize + state.itemsize)
         ours, theirs = multiprocessing.Pipe()
         with tempfile.TemporaryFile() as file, theirs:
@@ -116,16 +123,18 @@ class _Worker:
             lent = (file.fileno(), theirs.fileno())
             # Not by multiprocessing, which runs the caller's main script again in every process that it starts.
             self._process = subprocess.Popen([sys.executable, "-m", __name__, *map(str, lent)], pass_fds=lent)
-        self._pipe = ours
-        self._pipe.send((module, kernel, rows, params, state))
+        self._pipe, self._arrivals = ours, Arrivals(ours.fileno())
+        self._pipe.send((module, kernel, rows, params, state, awake))
 
     def begin(self) -> None:
         """Let the rows move."""
         with contextlib.suppress(OSError):  # a process that has ended is told of by `finish`
             self._pipe.send_bytes(_GO)
 
-    def finish(self) -> None:
-        """Wait until the rows have moved."""
+    def finish(self, awake_s: float) -> None:
+        """Wait until the rows have moved, for ``awake_s`` [s] without sleeping."""
+        if awake_s:
+            self._arrivals.stay_awake(awake_s)
         try:
             told = self._pipe.recv_bytes()
         except (EOFError, OSError):
@@ -151,20 +160,23 @@ def _told(error: Exception) -> str:
 
 def main(memory_file: int, pipe_file: int) -> None:
     """Move the rows whenever told to, until the pipe closes."""
-    pipe = Connection(pipe_file)
-    module, kernel, rows, params, state = pipe.recv()
+    pipe, arrivals = Connection(pipe_file), Arrivals(pipe_file)
+    module, kernel, rows, params, state, awake = pipe.recv()
     memory = mmap.mmap(memory_file, 0)
     os.close(memory_file)
     opened = importlib.import_module(module).opened
     engine = opened(importlib.import_module(kernel), *_records(memory, rows, params, state), 1)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while pipe.recv_bytes() == _GO:
+            start = time.perf_counter()
             try:
                 engine.advance()
             except Exception as error:
                 pipe.send_bytes(_told(error).encode())
                 return
             pipe.send_bytes(_DONE)
+            if awake:
+                arrivals.stay_awake(time.perf_counter() - start)
 
 
 if __name__ == "__main__":
