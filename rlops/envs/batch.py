@@ -50,6 +50,9 @@ from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, UnknownName
 
 _PARALLEL_ROWS = 256
 """Rows from which threads pay for a kernel that does not state its own ``PARALLEL_ROWS``."""
+_PARALLEL_ROWS_BESIDE_ENGINE = 4096
+"""The same for what a kernel does beside an engine, ``PARALLEL_ROWS_BESIDE_ENGINE``: to wake threads for it costs as
+much as it takes where it is light."""
 
 
 _SIDES_HELD = 4
@@ -240,7 +243,8 @@ class Batch:
         self._figures = len(getattr(self.kernel, "KPIS", ()))
         self._do: Callable[[int, int, int], int] = self._first_call
         self._engine = self._opened_engine()
-        on_threads = self.threads > 1 and (self._engine is None or self.rows >= _PARALLEL_ROWS)
+        least = getattr(self.kernel, "PARALLEL_ROWS_BESIDE_ENGINE", _PARALLEL_ROWS_BESIDE_ENGINE)
+        on_threads = self.threads > 1 and (self._engine is None or self.rows >= least)
         self._step: Callable[[int, int, int], int] = self._step_on_threads if on_threads else self._first_call
         action = self.kernel.ACTION
         self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)

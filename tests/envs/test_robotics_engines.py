@@ -233,6 +233,22 @@ def test_a_ring_of_contacts_that_bullet_cannot_have_is_refused():
 # -- MuJoCo ----------------------------------------------------------------------------------------------------
 
 
+def test_what_is_done_beside_an_engine_on_threads_is_what_one_does_bit_for_bit():
+    rows = kernel_warehouse_nav.PARALLEL_ROWS_BESIDE_ENGINE
+    one, two = (Batch(family("WarehouseNav"), 0, rows, threads=threads) for threads in (1, 2))
+    rng = np.random.default_rng(0)
+    for batch in (one, two):
+        batch.seed(np.arange(rows), [0] * rows)
+        batch.reset()
+    assert two._step == two._step_on_threads
+    for _ in range(5):
+        actions = rng.uniform(-1, 1, one.actions.shape)
+        for batch in (one, two):
+            batch.step(actions, True)
+    assert one.state.tobytes() == two.state.tobytes()
+    assert one.out.obs.tobytes() == two.out.obs.tobytes()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_native_batch_equals_a_serial_loop_bit_for_bit(name, threads):

@@ -39,6 +39,7 @@ PARAMETERS = NAV_PARAMETERS
 ENGINES = ("mujoco", "pybullet")
 RENDER = "rlops.envs.robotics.render_warehouse"
 RENDER_FPS = 10
+PARALLEL_ROWS_BESIDE_ENGINE = 128
 STEP_MINUTES = DECISION_S / 60
 DERIVED = {
     "read": "observation", "lidar": "observation", "command": "observation", "way_m": "reward", "drawn_wh": "reward",
