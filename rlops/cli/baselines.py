@@ -43,5 +43,8 @@ def baselines(
         told = found.judged(id, trained, episodes, lambda line: console.print(line, highlight=False))
         found.update(docs, id, told)
         for name, folders in trained.items() if ship else ():
-            console.print(f"[green]shipped[/green] {found.ship(id, name, folders, episodes)}", highlight=False)
+            if found.beats_chance(told, name):
+                console.print(f"[green]shipped[/green] {found.ship(id, name, folders, episodes)}", highlight=False)
+            else:
+                console.print(f"[yellow]not shipped[/yellow] {id} {name}: it is no better than random", highlight=False)
     console.print(f"[green]wrote[/green] {docs}")

@@ -102,6 +102,11 @@ def test_the_training_that_is_shipped_is_the_best_one(found, tmp_path, monkeypat
     }
 
 
+def test_an_agent_that_is_no_better_than_random_is_not_worth_shipping():
+    found = {name: {"return": {"value": value}} for name, value in (("random", -3.0), ("ppo", -2.5), ("dqn", -3.0))}
+    assert [name for name in found if baselines.beats_chance(found, name)] == ["ppo"]
+
+
 def test_an_interval_of_one_seed_is_that_over_its_episodes_and_of_several_over_seeds_too():
     draws = np.random.default_rng(0)
     scores = draws.normal(size=200)
