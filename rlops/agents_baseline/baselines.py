@@ -47,8 +47,8 @@ reference, episode by episode: an agent is **better** or **worse** if the interv
 `ppo_full` was trained with everything that is plausible drawn anew in every episode (`--randomize full`,
 [randomization.md](randomization.md)) and plays the nominal world here: what robustness costs there. What it is worth
 elsewhere, a robustness report says ([robustness.md](robustness.md)). Of every agent that beats `random` the training
-seed with the highest return in other episodes than those here comes with the package and is loaded by its name, `--agent
-ppo`. Minutes are those of training one seed on the machine of the run, which did other work beside it.
+seed with the highest return in other episodes than those here comes with the package and is loaded by its name:
+`--agent ppo`. Minutes are those of training one seed on the machine of the run, which did other work beside it.
 
 How far heuristics stay above published optima of static dispatch: [Static](../rlops/envs/dispatch/README.md#static).
 """
