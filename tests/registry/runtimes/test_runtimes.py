@@ -27,7 +27,7 @@ from rlops.errors import (
 from rlops.registry import oci
 from rlops.registry.layers import File, layer
 from rlops.registry.remote.protocol import Identity
-from rlops.registry.runtimes import ASPECTS, Image, Isolation, Limits, chosen, connect, runtime, socket_folder
+from rlops.registry.runtimes import ASPECTS, LABEL, Image, Isolation, Limits, chosen, connect, runtime, socket_folder
 from rlops.registry.runtimes.docker import write_archive
 from rlops.registry.runtimes.process import WRAPPERS, ProcessRuntime
 from tests.registry.conftest import missing
@@ -228,10 +228,13 @@ def test_an_engine_that_does_not_answer_is_named(monkeypatch):
 # -- containers --------------------------------------------------------------------------------------------
 
 
-def containers(name):
-    """Return the names of all containers of an engine that we started."""
+def containers(name, client=None):
+    """Return the names of an engine's containers that a process started, this one by default.
+
+    An engine may hold others: those of another user of it, and what a machine left that was switched off.
+    """
     told = subprocess.run(
-        [name, "ps", "--all", "--filter", "label=dev.rlops.runtime", "--format", "{{.Names}}"],
+        [name, "ps", "--all", "--filter", f"label={LABEL}={client or os.getpid()}", "--format", "{{.Names}}"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return told.stdout.split()
@@ -323,11 +326,11 @@ def test_the_container_of_a_killed_client_goes_away(engine, tmp_path):
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert client.stdout.readline() == "ready\n"
-    assert containers(name)
+    assert containers(name, client.pid)
     client.kill()
     client.wait()
     client.stdout.close()
-    assert gone(lambda: containers(name))
+    assert gone(lambda: containers(name, client.pid))
 
 
 def test_the_fingerprint_within_a_container_is_that_of_this_process(engine):
