@@ -65,9 +65,9 @@ class Outputs:
     """One set of output buffers: what ``n`` rows and their ``a`` agents observe, may do and get."""
 
     __slots__ = (
-        "_free", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "drawn", "ended",
-        "info", "info_bytes", "info_columns", "kpis", "mask", "obs", "reward", "term_columns", "terminated", "terms",
-        "told", "truncated",
+        "_free", "_lendable", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays",
+        "drawn", "ended", "info", "info_bytes", "info_columns", "kpi_columns", "kpis", "mask", "obs", "reward",
+        "term_columns", "terminated", "terms", "told", "truncated",
     )  # fmt: skip
     NAMES = (
         "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
@@ -87,8 +87,8 @@ class Outputs:
         shown = info_dtype(kernel)
         self.info_bytes = np.zeros((n, shown.itemsize), np.uint8)
         self.info = self.info_bytes.view(shown).reshape(n) if shown.itemsize else np.zeros(n, shown)
-        # Always the same views, for callers who are lent nothing: a loan is seen by references to what the views show.
-        self.term_columns = tuple(self.terms.T)
+        # Always the same views: to make them anew in every step costs more than to look whether they are held.
+        self.term_columns, self.kpi_columns = tuple(self.terms.T), tuple(self.kpis.T)
         self.info_columns = {name: self.info[name] for name in shown.names or ()}
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
@@ -97,9 +97,11 @@ class Outputs:
         self.agent_mask = np.zeros((n, agents, numbered), np.int8)
         self.agent_reward = np.zeros((n, agents))
         self._shown = (
-            self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.info_bytes,
-            self.drawn,
+            self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.ended,
+            self.info_bytes, self.drawn,
         )  # fmt: skip
+        self._lendable = (*self._shown, *self.term_columns, *self.kpi_columns, *self.info_columns.values())
+        self._free: list[int] | None = None
 
     def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, threads: int) -> None:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""
@@ -108,24 +110,18 @@ class Outputs:
         head += [len(shared["plan"]), len(shared["plan_values"]), threads]
         self._table = np.array(head + [array.ctypes.data for array in self.arrays], np.uint64)
         self.address = int(self._table.ctypes.data)
-        self._free = [sys.getrefcount(array) for array in self._shown]
+        if self._free is None:  # later somebody may hold them
+            self._free = list(map(sys.getrefcount, self._lendable))
 
     @property
     def held(self) -> bool:
         """Whether anybody but this object refers to the arrays of the rows, itself or through a view."""
-        return [sys.getrefcount(array) for array in self._shown] != self._free
+        return list(map(sys.getrefcount, self._lendable)) != self._free
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays of the rows that every step writes."""
         return sum(array.nbytes for array in self._shown if array is not self.drawn)
-
-    def settle(self) -> None:
-        """Write ``ended``: the rows whose key figures are shown; clear those of rows that ended here before."""
-        ended = self.terminated | self.truncated
-        ended.setflags(write=False)
-        self.kpis[self.ended & ~ended] = 0.0
-        self.ended = ended
 
     def tell(self, rows: np.ndarray) -> None:
         """Let ``drawn`` show the parameters of ``rows`` (n,) bool only: clear those that it showed before."""
@@ -240,7 +236,6 @@ class Batch:
     def _bind(self) -> None:
         """Allocate the output buffers and the address tables of the compiled verbs."""
         self._verbs = verbs(self.kernel)
-        self._figures = len(getattr(self.kernel, "KPIS", ()))
         self._do: Callable[[int, int, int], int] = self._first_call
         self._engine = self._opened_engine()
         least = getattr(self.kernel, "PARALLEL_ROWS_BESIDE_ENGINE", _PARALLEL_ROWS_BESIDE_ENGINE)
@@ -430,8 +425,6 @@ class Batch:
             self.out, self._other = before, self.out
             if code != MALFORMED:
                 self._refuse(-code, actions)
-        elif code and self._figures:
-            self.out.settle()
         return code
 
     @property

@@ -637,12 +637,14 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             if began is not None and self._drawn:
                 self._tell_params(infos, began)
             return infos
-        rows = out.ended if self._kpi_names else out.terminated | out.truncated
         infos = self._infos(self._all, stepped=True)
         if self._kpi_names:
-            kpis = out.kpis.copy() if self.copy and not batch.lent else out.kpis
-            infos["kpis"] = _columns(self._kpi_names, kpis.T, rows)
+            copied = self.copy and not batch.lent
+            kpis, rows = (out.kpis.copy().T, out.ended.copy()) if copied else (out.kpi_columns, out.ended)
+            infos["kpis"] = _columns(self._kpi_names, kpis, rows)
             infos["_kpis"] = rows
+        else:
+            rows = out.terminated | out.truncated
         if self._drawn:
             self._tell_params(infos, rows if began is None else rows | began)
         self._beginning = rows if self._next_step else None
@@ -695,12 +697,11 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             infos["_action_mask"] = rows
         if stepped and self._terms:
             moved = rows if began is None else rows & ~began
-            terms = batch.out.terms.copy() if copied else batch.out.terms
-            infos["reward_terms"] = _columns(self._terms, terms.T if self.copy else batch.out.term_columns, moved)
+            terms = batch.out.terms.copy().T if copied else batch.out.term_columns
+            infos["reward_terms"] = _columns(self._terms, terms, moved)
             infos["_reward_terms"] = moved
         if self._info_fields:
-            info = batch.out.info.copy() if copied else batch.out.info
-            fields = info if self.copy else batch.out.info_columns
+            fields = batch.out.info.copy() if copied else batch.out.info_columns
             for name in self._info_fields:
                 infos[name], infos[f"_{name}"] = fields[name], rows
         if self._context_columns:

@@ -61,6 +61,8 @@ class Shown(NamedTuple):
     truncated: Any
     terms: Any
     kpis: Any
+    ended: Any
+    """The rows whose key figures are shown: those that end with this step."""
     info_bytes: Any
     drawn: Any
     """Parameters as numbers, ``(n, k)``, of rows that begin or end an episode; only with a plan."""
@@ -314,6 +316,10 @@ def advance_row(rows, shown, i, action):
         if ended:
             show_drawn(rows, shown, i)
             row_kpis(rows.params[i], s, rows.data, shown.kpis[i])
+    if FIGURES > 0:
+        if shown.ended[i] and not ended:
+            shown.kpis[i, :] = 0.0
+        shown.ended[i] = ended > 0
     shown.reward[i] = total
     shown.terminated[i] = s.terminated
     shown.truncated[i] = s.truncated
@@ -430,11 +436,12 @@ def bundles(table):
         carray(pointer_at(table[_SHOWN + 4]), (n,), np.bool_),
         carray(pointer_at(table[_SHOWN + 5]), (n, TERMS), np.float64),
         carray(pointer_at(table[_SHOWN + 6]), (n, FIGURES), np.float64),
-        carray(pointer_at(table[_SHOWN + 7]), (n, len(INFO_BYTES)), np.uint8),
-        carray(pointer_at(table[_SHOWN + 8]), (n, PARAMETERS), np.float64),
-        carray(pointer_at(table[_SHOWN + 9]), (n, agents, AGENT_COLUMNS), np.float32),
-        carray(pointer_at(table[_SHOWN + 10]), (n, agents, AGENT_ACTIONS), np.int8),
-        carray(pointer_at(table[_SHOWN + 11]), (n, agents), np.float64),
+        carray(pointer_at(table[_SHOWN + 7]), (n,), np.bool_),
+        carray(pointer_at(table[_SHOWN + 8]), (n, len(INFO_BYTES)), np.uint8),
+        carray(pointer_at(table[_SHOWN + 9]), (n, PARAMETERS), np.float64),
+        carray(pointer_at(table[_SHOWN + 10]), (n, agents, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[_SHOWN + 11]), (n, agents, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[_SHOWN + 12]), (n, agents), np.float64),
     )
 
 

@@ -12,6 +12,7 @@ import rlops
 from rlops.envs import FAMILIES
 from rlops.envs.contract import Column, Parameter
 from rlops.errors import EpisodeEnded, InvalidAction, InvalidValue, MissingExtra, UnknownName
+from rlops.randomization import randomize
 
 V0 = "rlops/Dispatch-v0"
 
@@ -255,6 +256,39 @@ def test_what_a_step_returned_stays_as_long_as_anybody_holds_it(make_vec):
         np.testing.assert_array_equal(one[1], kept[1])
     for view, kept in rewards + last_rows:
         np.testing.assert_array_equal(view, kept)
+
+
+def test_what_a_step_returned_stays_though_a_randomization_begins(make_vec):
+    envs = make_vec(V0, 64)
+    _, infos = envs.reset(seed=0)
+    held = envs.step(infos["action_mask"].argmax(axis=1))
+    kept, infos = held[0].copy(), held[4]
+    randomize(envs, "mild")
+    for _ in range(6):
+        infos = envs.step(infos["action_mask"].argmax(axis=1))[4]
+    np.testing.assert_array_equal(held[0], kept)
+
+
+def test_key_figures_are_those_of_rows_that_end_and_stay_as_long_as_anybody_holds_them(make_vec):
+    for rows, copy in ((6, True), (64, True), (64, False)):  # copied, lent, shown as they are
+        envs = make_vec(V0, rows, copy=copy)
+        infos = envs.reset(seed=0)[1]
+        held = []
+        for step in range(330):
+            if step == 30:  # rows end at two times
+                infos = envs.reset(options={"reset_mask": np.arange(rows) < 3})[1]
+            _, _, terminated, truncated, infos = envs.step(infos["action_mask"].argmax(axis=1))
+            if "kpis" not in infos:
+                continue
+            over = terminated | truncated
+            np.testing.assert_array_equal(infos["_kpis"], over)
+            for name, column in infos["kpis"].items():
+                assert name.startswith("_") or not column[~over].any(), name
+            one = infos["_kpis"] if len(held) % 3 == 2 else infos["kpis"]["reward_per_step"]
+            held.append((one, one.copy()))
+        assert len(held) >= 6
+        for one, before in held if copy else ():
+            np.testing.assert_array_equal(one, before)
 
 
 def test_a_large_batch_is_not_copied_for_a_caller_who_lets_go(make_vec):
