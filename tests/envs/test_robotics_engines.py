@@ -283,6 +283,23 @@ def test_a_row_with_parameters_of_its_own_moves_as_a_model_compiled_from_them(na
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_rows_share_the_fields_of_their_model_until_one_has_parameters_of_its_own(name):
+    batch = Batch(family(name), 0, 4, threads=1)
+    batch.seed(np.arange(4), [0, 1, 2, 3])
+    batch.reset()
+    batch.step(batch.actions, True)
+    assert batch._engine._batch.expanded("body_mass") is None
+    mass = next(p for p in batch.kernel.PARAMETERS if p.unit == "kg" and p.name in batch._engine._read)
+    one = np.arange(4) == 2
+    batch.set_params({mass.name: mass.high}, one)
+    batch.reset(one)
+    batch.step(batch.actions, True)
+    masses = batch._engine._batch.expanded("body_mass")
+    assert (masses[one] != masses[0]).any()
+    np.testing.assert_array_equal(masses[~one], np.broadcast_to(masses[0], masses[~one].shape))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_simulation_that_explodes_ends_its_episode_alone_and_says_so(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log of its own
 

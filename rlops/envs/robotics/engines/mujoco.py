@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,37 +44,50 @@ def compiled_model(build: Build, params: np.ndarray) -> Any:
     """Return the ``MjModel`` of the first row of ``params``, compiled so that other rows' values may take its place.
 
     The compiler takes shortcuts for a centre of mass at the origin of its body, which a row may have moved elsewhere:
-    those that depend on a parameter are compiled away from it. Values are therefore to be written before use.
+    those that depend on a parameter are compiled away from it, and the values of the row are written afterwards.
     """
-    given, columns = from_row(build, params[0]), build(_columns_of(params[:1]))
+    given = from_row(build, params[0])
+    columns = build(SimpleNamespace(**{name: params[name][:1] for name in params.dtype.names or ()}))
     bodies = []
     for body, varied in zip(given.bodies, columns.bodies, strict=True):
         x, y, z = (_OFF if np.ndim(many) else one for one, many in zip(body.centre, varied.centre, strict=True))
         bodies.append(replace(body, centre=(x, y, z)))
-    return mujoco.MjModel.from_xml_string(mjcf(replace(given, bodies=tuple(bodies))))
+    compiled = mujoco.MjModel.from_xml_string(mjcf(replace(given, bodies=tuple(bodies))))
+    for name, index, value in _varied(model_fields(places_of(compiled, given), columns)):
+        getattr(compiled, name)[index] = value[0]
+    mujoco.mj_setConst(compiled, mujoco.MjData(compiled))
+    return compiled
 
 
 _OFF = 0.0123
 """[m] A coordinate at which no body has its centre of mass."""
 
 
-def _columns_of(params: np.ndarray) -> Any:
-    """Return parameter records as an object with an array ``(m,)`` for every parameter."""
-    return np.asarray(params).view(np.recarray)
+class _Place(NamedTuple):
+    """Where a compiled model has a body, the first of its velocities, and the first of its shapes."""
+
+    body: int
+    dof: int
+    geom: int
 
 
-def model_fields(compiled: Any, model: Model) -> Iterator[Field]:
+def places_of(compiled: Any, model: Model) -> dict[str, _Place]:
+    """Return where the bodies of ``model`` are in it, compiled."""
+    ids = {body.name: int(compiled.body(body.name).id) for body in model.bodies}
+    return {name: _Place(b, int(compiled.body_dofadr[b]), int(compiled.body_geomadr[b])) for name, b in ids.items()}
+
+
+def model_fields(places: Mapping[str, _Place], model: Model) -> Iterator[Field]:
     """Yield what a model says in numbers."""
     for body in model.bodies:
-        b = compiled.body(body.name).id
+        b, dof, first = places[body.name]
         yield "body_mass", (b,), body.mass
         for k in range(3):
             yield "body_pos", (b, k), body.at[k]
             yield "body_ipos", (b, k), body.centre[k]
             yield "body_inertia", (b, k), body.inertia[k]
         if body.joint != "free":
-            yield "dof_damping", (int(compiled.joint(body.name).dofadr[0]),), body.damping
-        first = int(compiled.body_geomadr[b])
+            yield "dof_damping", (dof,), body.damping
         for g, geom in enumerate(body.geoms, first):
             for k, size in enumerate(geom.size):
                 yield "geom_size", (g, k), size
@@ -82,6 +96,11 @@ def model_fields(compiled: Any, model: Model) -> Iterator[Field]:
     for c, contact in enumerate(model.contacts):
         for k in range(2):
             yield "pair_friction", (c, k), contact.friction
+
+
+def _varied(fields: Iterable[Field]) -> list[Field]:
+    """Return those that depend on a parameter."""
+    return [field for field in fields if np.ndim(field[2])]
 
 
 class _Worlds(ABC):
@@ -107,9 +126,11 @@ class _Worlds(ABC):
         else:
             read = parameters_of(self.kernel.build, self._params[0])
             self._model = compiled_model(self.kernel.build, self._params)
+            self._places = places_of(self._model, from_row(self.kernel.build, self._params[0]))
+        self._read = {name: self._params[name] for name in read}
         names = [parameter.name for parameter in self.kernel.PARAMETERS]
         self._columns = np.array([names.index(name) for name in read], np.int64)
-        self._known = np.full((self.rows, len(self._columns)), _NEVER, np.int64)
+        self._known = np.tile(self._bits[0, self._columns], (self.rows, 1))
         self._changed = np.zeros(self.rows, np.bool_)
         self._open()
 
@@ -117,8 +138,8 @@ class _Worlds(ABC):
         """Give the rows whose parameters have changed the model that follows from them."""
         if mark_changed(self._state["moving"], self._bits, self._columns, self._known, self._changed):
             rows = np.flatnonzero(self._changed)
-            fields = model_fields(self._model, self.kernel.build(_columns_of(self._params)[rows]))
-            self._write(rows, [field for field in fields if np.ndim(field[2])])
+            model = self.kernel.build(SimpleNamespace(**{name: column[rows] for name, column in self._read.items()}))
+            self._write(rows, _varied(model_fields(self._places, model)))
 
     @abstractmethod
     def _open(self) -> None:
@@ -133,22 +154,22 @@ class _Worlds(ABC):
         self._process = -1
 
 
-_NEVER = -(2**63)
-"""The bits of no parameter."""
-
-
 class NativeEngine(_Worlds):
     """The rows in a :class:`mujoco.batch.Batch`, stepped by its threads."""
 
     def _open(self) -> None:
         self._batch = Batch(self._model, self.rows, self.threads)
+        self._targets: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
         self._own = [self._state[name] for name in STATE_FIELDS]
         self._bound = [self._batch.bind(field) for field in STATE_FIELDS.values()]
         self._left = [(self._batch.bind(name).reshape(self.rows, -1), self._state[name]) for name in self._asked]
 
     def _write(self, rows: np.ndarray, fields: list[Field]) -> None:
         for name, index, value in fields:
-            self._batch.expand(name)[(rows, *index)] = value
+            target = self._targets.get((name, index))
+            if target is None:
+                target = self._targets[name, index] = self._batch.expand(name)[(slice(None), *index)]
+            target[rows] = value
         self._batch.set_const(rows)
 
     def advance(self) -> None:
