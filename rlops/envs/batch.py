@@ -53,7 +53,9 @@ _PARALLEL_ROWS = 256
 _PARALLEL_ROWS_BESIDE_ENGINE = 4096
 """The same for what a kernel does beside an engine, ``PARALLEL_ROWS_BESIDE_ENGINE``: to wake threads for it costs as
 much as it takes where it is light."""
-
+_SHARES_A_THREAD = 8
+"""Threads take one share of the rows after another: to begin an episode may take as long as a hundred steps, and who
+has none to begin must not wait for who has."""
 
 _SIDES_HELD = 4
 """Sets of output buffers that a caller may hold before copies are made for it."""
@@ -103,11 +105,11 @@ class Outputs:
         self._lendable = (*self._shown, *self.term_columns, *self.kpi_columns, *self.info_columns.values())
         self._free: list[int] | None = None
 
-    def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, threads: int) -> None:
+    def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, shares: int) -> None:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""
         self.arrays = [shared[name] if name in shared else getattr(self, name) for name in ARRAYS]
         head = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
-        head += [len(shared["plan"]), len(shared["plan_values"]), threads]
+        head += [len(shared["plan"]), len(shared["plan_values"]), shares]
         self._table = np.array(head + [array.ctypes.data for array in self.arrays], np.uint64)
         self.address = int(self._table.ctypes.data)
         if self._free is None:  # later somebody may hold them
@@ -263,7 +265,7 @@ class Batch:
 
     def _new_side(self, obs: np.ndarray | None = None) -> Outputs:
         side = Outputs(self.kernel, self.rows, self._agents, obs)
-        side.locate(self._shared, self._action_dtype, self.threads)
+        side.locate(self._shared, self._action_dtype, self.threads * _SHARES_A_THREAD)
         return side
 
     def show_in(self, places: Sequence[np.ndarray]) -> None:
@@ -316,7 +318,11 @@ class Batch:
             return self._do(address, actions, verb)
         with PARALLEL_LOCK:
             numba.set_num_threads(self.threads)
-            return int(self._verbs.step_on_threads(address, actions, verb))
+            before = numba.set_parallel_chunksize(1)
+            try:
+                return int(self._verbs.step_on_threads(address, actions, verb))
+            finally:
+                numba.set_parallel_chunksize(before)
 
     def _opened_engine(self) -> Any:
         if not self.engine:
@@ -514,7 +520,7 @@ class Batch:
     def _locate(self) -> None:
         """Write the address tables again, after shared arrays have been replaced."""
         for side in (*self._sides, *([self._kept] if self._kept else [])):
-            side.locate(self._shared, self._action_dtype, self.threads)
+            side.locate(self._shared, self._action_dtype, self.threads * _SHARES_A_THREAD)
 
     def set_plan(self, plan: np.ndarray, values: np.ndarray) -> None:
         """Let every row draw parameters from its next episode on (:mod:`rlops.envs.sampling`); empty arrays end it.

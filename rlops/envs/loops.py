@@ -74,9 +74,9 @@ class Shown(NamedTuple):
 ARRAYS = (*Rows._fields, *Shown._fields, "chosen", "bids")
 """The arrays of a batch, in the order of its address table. The table starts with ``HEAD`` words: n, len(data), the
 number of agents whose arrays there are, the address of the dtype object that actions must have, len(plan),
-len(plan_values), and the number of threads."""
+len(plan_values), and into how many shares threads divide the rows."""
 
-_N, _N_DATA, _AGENTS, _ACTION_TYPE, _N_PLAN, _N_PLAN_VALUES, _THREADS, HEAD = range(8)
+_N, _N_DATA, _AGENTS, _ACTION_TYPE, _N_PLAN, _N_PLAN_VALUES, _SHARES, HEAD = range(8)
 _STATE = HEAD + Rows._fields.index("state")
 _SHOWN = HEAD + len(Rows._fields)
 _CHOSEN = _SHOWN + len(Shown._fields)
@@ -477,7 +477,7 @@ def advance_at(address, at, verb, low, high):
 
 @njit
 def step_at(address, actions, verb):
-    """Step or act like :func:`do_at`, each thread a share of the rows.
+    """Step or act like :func:`do_at`, the threads one share of the rows after another.
 
     A thread takes the arrays from the table itself: those passed to it would have shapes that the compiler does not
     know, which costs a sixth of a light step.
@@ -492,7 +492,7 @@ def step_at(address, actions, verb):
     code = refused(state, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), next_step)
     if code:
         return code
-    shares = np.int64(table[_THREADS])
+    shares = np.int64(table[_SHARES])
     ended = 0
     for share in prange(shares):
         ended += advance_at(address, at, verb, n * share // shares, n * (share + 1) // shares)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +159,23 @@ def test_two_python_threads_may_step_parallel_batches_at_once(layer):
 """
     )
     assert run(script, NUMBA_THREADING_LAYER=layer)[0] == "done"
+
+
+def test_a_step_on_threads_leaves_the_callers_own_parallel_chunks_as_they_were():
+    import numba
+
+    from rlops.envs.batch import Batch
+    from rlops.envs.contract import family
+
+    batch = Batch(family("Dispatch"), 0, 600, threads=2)
+    batch.seed(np.arange(600), list(range(600)))
+    batch.reset()
+    before = numba.set_parallel_chunksize(7)
+    try:
+        batch.step(batch.actions, True)
+        assert numba.get_parallel_chunksize() == 7
+    finally:
+        numba.set_parallel_chunksize(before)
 
 
 def test_worker_processes_use_one_thread_unless_told_otherwise(monkeypatch):
