@@ -14,7 +14,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,11 +88,12 @@ class World:
     def _load(self, tree: tuple[Body, ...]) -> None:
         """Load one tree of bodies, with its damping and without motors."""
         free = tree[0].joint == "free"
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "tree.urdf"
-            path.write_text(urdf(tree), encoding="utf-8")
+        # A file alone: to remove a folder as well may take longer than all the rest of an episode's beginning.
+        with tempfile.NamedTemporaryFile("w", suffix=".urdf", encoding="utf-8") as file:
+            file.write(urdf(tree))
+            file.flush()
             loaded = pybullet.loadURDF(
-                str(path), tree[0].at if free else (0, 0, 0), useFixedBase=not free,
+                file.name, tree[0].at if free else (0, 0, 0), useFixedBase=not free,
                 flags=self._flags, physicsClientId=self.client,
             )  # fmt: skip
         joints = {
