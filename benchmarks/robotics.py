@@ -26,13 +26,15 @@ from mujoco.batch import Batch as NativeBatch
 
 from benchmarks.pusher import PUSHER
 from benchmarks.rounds import arguments, interleaved, median, per_second, ratio, repeated, show, write
+from rlops.agents_baseline.controllers import make_controller
 from rlops.envs.contract import family
 from rlops.envs.faces import VectorEnv
 from rlops.envs.robotics.engines import nominal_model
 from rlops.envs.robotics.engines.mujoco import STATE_FIELDS, compiled_model
 from rlops.randomization import randomize
 
-FAMILIES = ("CartBalance", "ArmReach", "ArmPush")
+FAMILIES = {"CartBalance": "lqr", "ArmReach": "inverse_kinematics", "ArmPush": "scripted_push"}
+"""Robots, and who knows how to act: under random actions a pole falls within half a second, and is drawn anew."""
 ROWS = (64, 256, 1024)
 THREADS = 2
 STEPS = 64
@@ -77,8 +79,8 @@ def round_of(env: VectorEnv, batch: NativeBatch, bound: dict[str, np.ndarray]) -
     return taken[0], taken[1]
 
 
-def cost_of_randomization(name: str, rows: int, rounds: int) -> list[float]:
-    """Return what drawing every parameter adds to the time of whole episodes, as a share, one number a round.
+def cost_of_randomization(name: str, rows: int, rounds: int, controller: str) -> list[float]:
+    """Return what drawing every parameter adds to the time of stepping while ``controller`` acts, one share a round.
 
     What is drawn differs from the nominal value by less than a billionth: every row has a model of its own, made anew
     with every episode, and yet the same contacts to solve as the other side.
@@ -91,16 +93,16 @@ def cost_of_randomization(name: str, rows: int, rounds: int) -> list[float]:
     terms |= {p.name: {"dist": "choice", "values": [0]} for p in kernel.PARAMETERS if p.choices}
     randomize(sides[1], {"env": f"rlops/{name}-v0", "params": terms})
     horizon = int(sides[0].params["horizon_steps"][0])
+    player = make_controller(controller, f"rlops/{name}-v0")
     found = []
     for _ in range(rounds):
         taken = [0.0, 0.0]
-        for env in sides:
-            env.reset(seed=0)
-        actions = drawn(sides[0], 16)
+        obs = [env.reset(seed=0)[0] for env in sides]
         for step in range(horizon):
+            actions = player.actions(sides[0], obs[0], None)
             for side in (0, 1) if step % 2 else (1, 0):
                 start = time.perf_counter()
-                sides[side].step(actions[step % 16])
+                obs[side] = sides[side].step(actions)[0]
                 taken[side] += time.perf_counter() - start
         found.append(taken[1] / taken[0] - 1.0)
     return found
@@ -216,11 +218,12 @@ def main() -> None:
         lines,
     )
     lines = []
-    for name in FAMILIES:
-        cost = float(np.median(cost_of_randomization(name, 256, max(3, given.rounds // 3))))
-        results["randomization"][name] = cost
-        lines.append((name, "256", f"{cost:+.1%}", f"{RANDOMIZED_TARGET:.0%}"))
-    show("every parameter drawn at every reset", ("robot", "rows", "cost", "target"), lines)
+    for name, expert in FAMILIES.items():
+        for controller in (expert, "random"):
+            cost = float(np.median(cost_of_randomization(name, 256, max(3, given.rounds // 3), controller)))
+            results["randomization"][f"{name} {controller}"] = cost
+            lines.append((name, "256", controller, f"{cost:+.1%}", f"{RANDOMIZED_TARGET:.0%}"))
+    show("every parameter drawn at every reset", ("robot", "rows", "acts", "cost", "target"), lines)
     if importlib.util.find_spec("pybullet"):
         lines = []
         for name, rows in itertools.product(FAMILIES, BULLET_ROWS):

@@ -100,6 +100,6 @@ def test_hyperparameters_say_how_many_steps_suffice(tmp_path):
     assert several.planned(ID, "ppo", seed=0)["steps"] == enough
     assert several.planned(ID, "ppo", seed=0, steps=5)["steps"] == 5
     with pytest.raises(InvalidValue, match="steps must be given"):
-        train(ID, "sac", out=tmp_path, hyperparameters={"num_envs": 1})
+        train("rlops/DispatchStatic-v2", "ppo", out=tmp_path, hyperparameters={"num_envs": 1})
     small = train(ID, "ppo", out=tmp_path, **SMALL)
     assert "steps" not in yaml.safe_load(small.with_name("config.yaml").read_text())["hyperparameters"]
