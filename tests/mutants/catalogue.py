@@ -215,7 +215,11 @@ def _constants(read: Module, what: str) -> Iterator[tuple[ast.stmt, ast.AST, str
                 yield statement, node, str(node.value + 1)
 
 
-_THRESHOLDS = {("rlops.envs.dispatch.plan", "RESERVE_SHARE"), ("rlops.envs.cooling.elementary", "_PER_LN_2")}
+_THRESHOLDS = {
+    ("rlops.envs.dispatch.plan", "RESERVE_SHARE"),
+    ("rlops.envs.cooling.elementary", "_PER_LN_2"),
+    ("rlops.envs.robotics.hall", "BLOCKING_M"),
+}
 """Constants of a function whose result is only compared with something, or rounded to a whole number."""
 
 

@@ -44,7 +44,7 @@ _VERBS = {
 """The layer that each name of a kernel makes."""
 
 _VERBS_WITH_AN_ENGINE = {"act": "dynamics", "build": "dynamics", "SUBSTEPS": "dynamics", "STEP_MINUTES": "spec"}
-"""Further names of a kernel that an engine moves, whose steps are as long as constants say that forces follow from."""
+"""Further names of a kernel that an engine moves: its steps are as long as constants say that others use."""
 
 STEPPING = ("act", "build", "step", "step_agents")
 """The verbs that make a step."""
