@@ -419,7 +419,8 @@ def _layers(name: Name, kind: str, known: frozenset[str], ids: Iterable[str]) ->
     if known == {"parameters"}:
         return known, frozenset({"randomization"})  # the levels follow from nominal values and bounds
     if kind == "reward":  # what the agents get of it is theirs
-        return frozenset({"agents" if "agents" in known else "reward"}), frozenset()
+        layers = frozenset({"agents" if "agents" in known else "reward"})
+        return layers, _paid_out(ids) - layers
     if kind == "termination":
         return frozenset({"termination"}), frozenset({"dynamics", "reward", "mask"})  # the end of a day charges
     if "spec" in known:
@@ -437,7 +438,14 @@ def _along(known: frozenset[str], ids: Iterable[str]) -> frozenset[str]:
     along = {"termination", "reward"} if "dynamics" in known else set()
     if known & {"dynamics", "reset"}:
         along |= {layer for id in ids for layer in derived(id).values()}
+    if "reward" in known:
+        along |= _paid_out(ids)
     return frozenset(along - known)
+
+
+def _paid_out(ids: Iterable[str]) -> frozenset[str]:
+    """Return the layer of agents who are paid what a step has kept for each of them: it moves as rewards do."""
+    return frozenset({"agents"} if any("pay" in derived(id) for id in ids) else ())
 
 
 def _mutation(read: Module, name: Name, label: str, kind: str, change: operators.Change) -> Mutation:

@@ -196,6 +196,12 @@ def test_what_is_only_seen_of_a_robot_is_not_mutated(mutations):
     assert any(one.name.startswith("robotics.kernel_arm_push.TIP_RADIUS_M") for one in mutations)  # it touches the box
 
 
+def test_agents_of_a_fleet_may_be_named_with_the_rewards_that_they_are_paid(mutations):
+    paid = [one for one in mutations if one.file.endswith("warehouse_fleet.py") and "reward" in one.layers]
+    assert paid
+    assert all("agents" in one.layers | one.along for one in paid)
+
+
 def test_a_control_step_of_another_length_is_declared():
     assert layers_by_name()[(MOTORS, "CONTROL_S")]["rlops/CartBalance-v0"] >= {"spec"}
 
