@@ -80,6 +80,8 @@ REASONS = {
     "robotics.kernel_cart_balance.GUST_STEPS.value.0": "rounded to the same number of steps",
     "robotics.kernel_cart_balance.build.literal.[3-5]": _SLIDES,
     "robotics.kernel_cart_balance.build.weight.5": _SLIDES,
+    "robotics.rays.NEVER.value.0": "far behind the walls, which every ray meets",
+    "robotics.rays._PARALLEL.value.0": "directions are parallel to an axis to the last bit, or far from it",
     "sampling.*_[A-Z]*.value.*": _NO_NORMAL,
     "sampling.PIN_STREAM.value.0": _NO_PIN,
     "sampling._rational.*": _NO_NORMAL,
