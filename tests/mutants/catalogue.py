@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -66,7 +67,7 @@ class Mutation:
     @property
     def folder(self) -> str:
         """The family's folder; empty for what families share, and for Dispatch."""
-        return "cooling" if self.file.startswith("envs/cooling/") else ""
+        return _folder(self.file)
 
     def applied(self, source: str) -> str:
         """Return the mutated source."""
@@ -100,9 +101,13 @@ def _followed(one: Mutation) -> Mutation:
     return replace(one, layers=known, along=_along(known, one.ids))
 
 
-_FOLDERS = ("", "cooling")
+_FOLDERS = ("", "cooling", "robotics")
 """What mutations are chosen from: Dispatch with what families share, then every other family for itself, so that
 another family leaves the others' choice as it is."""
+
+
+def _folder(file: str) -> str:
+    return next((folder for folder in _FOLDERS if file.startswith(f"envs/{folder}/")), "")
 
 
 _EXHAUSTIVE = ("constant", "nominal", "bound", "range", "spec")
@@ -153,7 +158,8 @@ def _candidates() -> Iterator[Mutation]:
 _DYNAMICS = (
     "draws", "sampling", "dispatch.city", "dispatch.fleet", "dispatch.plan", "dispatch.schedule", "dispatch.params",
     "dispatch.kernel_", "cooling.accounts", "cooling.elementary", "cooling.hall", "cooling.kernel_", "cooling.params",
-    "cooling.plant", "cooling.psychrometrics", "cooling.sensors", "cooling.site",
+    "cooling.plant", "cooling.psychrometrics", "cooling.sensors", "cooling.site", "robotics.amr", "robotics.arm",
+    "robotics.hall", "robotics.kernel_", "robotics.model", "robotics.motors", "robotics.params", "robotics.rays",
 )  # fmt: skip
 """Modules that environments are made of; the others check, draw pictures or read files."""
 
@@ -181,8 +187,8 @@ def _of_name(read: Module, what: str) -> Iterator[Mutation]:
 
 def _short(read: Module) -> str:
     """Return the name of a module, with its family's where another has modules of the same names."""
-    last = read.name.rpartition(".")[2]
-    return f"cooling.{last}" if read.name.startswith("rlops.envs.cooling.") else last
+    folder = _folder(str(read.path.relative_to(PACKAGE)))
+    return ".".join([*([folder] if folder else []), read.path.stem])
 
 
 def _declares_parameters(read: Module, what: str) -> bool:
@@ -209,7 +215,11 @@ def _constants(read: Module, what: str) -> Iterator[tuple[ast.stmt, ast.AST, str
                 yield statement, node, str(node.value + 1)
 
 
-_THRESHOLDS = {("rlops.envs.dispatch.plan", "RESERVE_SHARE"), ("rlops.envs.cooling.elementary", "_PER_LN_2")}
+_THRESHOLDS = {
+    ("rlops.envs.dispatch.plan", "RESERVE_SHARE"),
+    ("rlops.envs.cooling.elementary", "_PER_LN_2"),
+    ("rlops.envs.robotics.hall", "BLOCKING_M"),
+}
 """Constants of a function whose result is only compared with something, or rounded to a whole number."""
 
 
@@ -309,6 +319,7 @@ def _of_parameters(read: Module, what: str) -> Iterator[Mutation]:
                 continue
             name = ast.literal_eval(call.args[0])
             draws = random.Random(name)
+            table = f"{what}." if _times_declared(read.name)[name] > 1 else ""
             extra = {keyword.arg: keyword.value for keyword in call.keywords}
             step = 1.0 if {"integer", "choices"} & set(extra) else 0.0
             bound = draws.choice(("low", "high"))
@@ -321,8 +332,15 @@ def _of_parameters(read: Module, what: str) -> Iterator[Mutation]:
                     value = ast.literal_eval(node)
                     text = str(int(value + step)) if step else operators.moved(value)
                     change = operators.Change(statement, ((node, text),))
-                    mutation_name = f"{_short(read)}.{name}.{part}"
+                    mutation_name = f"{_short(read)}.{table}{name}.{part}"
                     yield _mutation(read, (read.name, what), mutation_name, kind, change)
+
+
+@cache
+def _times_declared(name: str) -> Counter[str]:
+    """Return how many parameters of a module have each name."""
+    calls = (node for node in ast.walk(module(name).tree) if operators.is_call(node, "Parameter"))
+    return Counter(ast.literal_eval(call.args[0]) for call in calls)
 
 
 # --- what a mutation is ---------------------------------------------------------------------------------
@@ -396,12 +414,13 @@ def _kept(layer: str) -> frozenset[str]:
 
 def _layers(name: Name, kind: str, known: frozenset[str], ids: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Return which layers must be named, and which may be besides."""
-    if kind in ("nominal", "bound"):
-        return frozenset({"parameters"}), frozenset({"randomization"})  # the levels follow from both
     if kind in ("range", "sampling"):
         return frozenset({"randomization"}), frozenset()
+    if known == {"parameters"}:
+        return known, frozenset({"randomization"})  # the levels follow from nominal values and bounds
     if kind == "reward":  # what the agents get of it is theirs
-        return frozenset({"agents" if "agents" in known else "reward"}), frozenset()
+        layers = frozenset({"agents" if "agents" in known else "reward"})
+        return layers, _paid_out(ids) - layers
     if kind == "termination":
         return frozenset({"termination"}), frozenset({"dynamics", "reward", "mask"})  # the end of a day charges
     if "spec" in known:
@@ -419,7 +438,14 @@ def _along(known: frozenset[str], ids: Iterable[str]) -> frozenset[str]:
     along = {"termination", "reward"} if "dynamics" in known else set()
     if known & {"dynamics", "reset"}:
         along |= {layer for id in ids for layer in derived(id).values()}
+    if "reward" in known:
+        along |= _paid_out(ids)
     return frozenset(along - known)
+
+
+def _paid_out(ids: Iterable[str]) -> frozenset[str]:
+    """Return the layer of agents who are paid what a step has kept for each of them: it moves as rewards do."""
+    return frozenset({"agents"} if any("pay" in derived(id) for id in ids) else ())
 
 
 def _mutation(read: Module, name: Name, label: str, kind: str, change: operators.Change) -> Mutation:

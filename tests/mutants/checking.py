@@ -21,12 +21,17 @@ LIMIT_S = 1800.0
 
 BY_COST = (
     "rlops/Dispatch-v0",
+    "rlops/CartBalance-v0",
+    "rlops/ArmPush-v0",
+    "rlops/ArmReach-v0",
     "rlops/DispatchStatic-v2",
     "rlops/Dispatch-v1",
     "rlops/DatacenterCooling-v0",
     "rlops/DatacenterCooling-v1",
     "rlops/Dispatch-v2",
     "rlops/DispatchReposition-v2",
+    "rlops/WarehouseNav-v0",
+    "rlops/WarehouseFleet-v0",
 )
 """The environments, that with the cheapest check first."""
 

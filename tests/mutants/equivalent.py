@@ -17,6 +17,9 @@ _ENDLESS = "the loop would never end: nobody needs a check to notice"
 _WITHIN = "no drawn trip leaves the area, so that this bound clips nothing"
 _LEAST_FAN = "no fan is wanted slower than 0.2, and they begin at 0.7"
 _RECOMPUTED = "without a stroke the handler's flows come out as they are"
+_SLIDES = "a body that only slides does not turn"
+_UPRIGHT = "of a body that turns about the vertical alone: nothing depends on how tall or how high it is"
+_ONLY_SEEN = "of shapes that are only seen"
 _SMALL_PARTY = "no party has the four riders that would be clipped"
 
 REASONS = {
@@ -66,6 +69,19 @@ REASONS = {
     "kernel_v2.context.compare.0": "who cancels does so before the window ends, and nobody gives up within ten minutes",
     "kernel_v2.context.sign.1": "a day ends in quarter 58, and the tables have 64",
     "plan._EPS.value.0": _THRESHOLD,
+    "robotics.amr.HALF_BODY_M.value.0": _UPRIGHT,
+    "robotics.amr.amr_bodies.count.0": _ONLY_SEEN,
+    "robotics.amr.amr_bodies.literal.[0-2]": _SLIDES,
+    "robotics.amr.amr_bodies.literal.[3-6]": _ONLY_SEEN,
+    "robotics.amr.amr_bodies.sign.1": _ONLY_SEEN,
+    "robotics.arm.links.literal.[26]": _UPRIGHT,
+    "robotics.kernel_arm_push.build.literal.[0-5]": "colours",
+    "robotics.kernel_arm_reach.build.literal.[02]": _UPRIGHT,
+    "robotics.kernel_cart_balance.GUST_STEPS.value.0": "rounded to the same number of steps",
+    "robotics.kernel_cart_balance.build.literal.[3-5]": _SLIDES,
+    "robotics.kernel_cart_balance.build.weight.5": _SLIDES,
+    "robotics.rays.NEVER.value.0": "far behind the walls, which every ray meets",
+    "robotics.rays._PARALLEL.value.0": "directions are parallel to an axis to the last bit, or far from it",
     "sampling.*_[A-Z]*.value.*": _NO_NORMAL,
     "sampling.PIN_STREAM.value.0": _NO_PIN,
     "sampling._rational.*": _NO_NORMAL,

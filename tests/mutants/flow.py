@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
-from tests.mutants.reach import Name, derived, kernels, local_names, module, reached, resolved
+from tests.mutants.reach import STEPPING, Name, derived, kernels, local_names, module, reached, resolved
 
 _LEAVES = ast.Return | ast.Break | ast.Continue
 
@@ -54,7 +54,7 @@ def _step_names() -> frozenset[Name]:
     """Return everything that the steps of all kernels reach."""
     from tests.mutants.reach import IDS
 
-    roots = [_root(kernel, verb) for id in IDS for kernel in kernels(id) for verb in ("step", "step_agents")]
+    roots = [_root(kernel, verb) for id in IDS for kernel in kernels(id) for verb in STEPPING]
     return frozenset().union(*(reached(root) for root in roots if root is not None))
 
 
@@ -72,12 +72,13 @@ def _of_one(source: Source, id: str) -> frozenset[str]:
     kinds = {"terms": "reward", "terminated": "termination", "truncated": "termination", **derived(id)}
     found: set[str] = set()
     for kernel in kernels(id):
-        for verb in ("step", "step_agents"):
+        for verb in STEPPING:
             root = _root(kernel, verb)
             if root is not None:
                 written = written_by(root, source)
                 found |= {kinds.get(one, "dynamics") for one in written.fields}
                 found |= {"agents"} if verb == "step_agents" and written.arguments else set()
+                found |= {"dynamics"} if verb == "build" and written.returned else set()
     return frozenset(found)
 
 
@@ -129,6 +130,7 @@ class _Followed:
         assert isinstance(function, ast.FunctionDef)
         self.parameters = {argument.arg for argument in function.args.args}
         self.hidden = local_names(function)
+        self.views = _views(function)
         before: object = None
         while before != (before := (len(self.known), len(self.fields), len(self.arguments), self.returned, self.all)):
             self.walk(function.body, self.all)
@@ -156,8 +158,10 @@ class _Followed:
                     self.write(target)
         elif isinstance(statement, ast.Return):
             self.returned |= itself or (statement.value is not None and self.depends(statement.value))
-        elif isinstance(statement, ast.Expr):
-            self.depends(statement.value, itself)
+        elif isinstance(statement, ast.Expr) and (self.depends(statement.value, itself) or itself):
+            changed = _called_on(statement.value)
+            if changed is not None and changed.id in self.hidden:
+                self.write(changed)
 
     def depends_place(self, target: ast.expr) -> bool:
         """Return whether it depends on the source where ``target`` is."""
@@ -170,12 +174,14 @@ class _Followed:
             for one in target.elts:
                 self.write(one)
             return
-        while isinstance(target, ast.Subscript):
-            target = target.value
+        part = isinstance(target, ast.Subscript)
+        target = _whole(target)
         if isinstance(target, ast.Attribute):
             self.fields.add(target.attr)
         elif isinstance(target, ast.Name):
             self.known.add(target.id)
+            if part and target.id in self.views:
+                self.fields.add(self.views[target.id])
             if target.id in self.parameters:
                 self.arguments.add(target.id)
 
@@ -207,12 +213,35 @@ class _Followed:
         assert isinstance(function, ast.FunctionDef)
         given = dict(zip((argument.arg for argument in function.args.args), node.args, strict=False))
         given |= {word.arg: word.value for word in node.keywords if word.arg}
+        if function.args.vararg:
+            given[function.args.vararg.arg] = ast.Tuple(node.args[len(function.args.args) :])
         moved = frozenset(name for name, value in given.items() if self.depends(value))
         written = written_by(called, self.source, moved, hangs)
         self.fields |= written.fields
         for name in written.arguments:
             self.write(given[name])
         return written.returned
+
+
+def _called_on(node: ast.expr) -> ast.Name | None:
+    """Return the local name whose method is called, which may change what it stands for."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        return node.func.value
+    return None
+
+
+def _whole(target: ast.expr) -> ast.expr:
+    """Return the array that ``target`` is a part of, or itself."""
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    return target
+
+
+def _views(function: ast.FunctionDef) -> dict[str, str]:
+    """Return the local names that stand for a field of the state or a row of it, and which."""
+    pairs = (pair for node in ast.walk(function) if isinstance(node, ast.Assign) for pair in _pairs(node))
+    named = ((target.id, _whole(value)) for target, value in pairs if isinstance(target, ast.Name))
+    return {name: whole.attr for name, whole in named if isinstance(whole, ast.Attribute)}
 
 
 @cache

@@ -12,11 +12,11 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 from typing import TypeGuard
 
 from rlops.envs.contract import Parameter
-from tests.mutants.reach import Module, module, resolved
+from tests.mutants.reach import Module, module, only_seen, resolved
 
 RELATIVE = 1e-6
 """By how much a number is moved."""
@@ -59,7 +59,7 @@ def places(function: ast.FunctionDef) -> Iterator[Place]:
 
     def below(node: ast.AST, statement: ast.stmt, above: tuple[ast.AST, ...]) -> Iterator[Place]:
         yield Place(node, statement, above)
-        for child in ast.iter_child_nodes(node):
+        for child in filterfalse(only_seen, ast.iter_child_nodes(node)):
             inner = child if isinstance(child, ast.stmt) else statement
             yield from below(child, inner, () if inner is child else (*above, node))
 
@@ -111,8 +111,8 @@ def weight(module: Module, function: ast.FunctionDef) -> Iterator[Change]:
 @cache
 def _whole_parameters() -> frozenset[str]:
     names = set()
-    for where in ("rlops.envs.dispatch.params", "rlops.envs.dispatch.kernel_static"):
-        for call in ast.walk(module(where).tree):
+    for where in ("dispatch.params", "dispatch.kernel_static", "robotics.params", "robotics.params_warehouse"):
+        for call in ast.walk(module(f"rlops.envs.{where}").tree):
             if is_call(call, Parameter.__name__) and {"integer", "choices"} & {word.arg for word in call.keywords}:
                 names.add(ast.literal_eval(call.args[0]))
     return frozenset(names)
@@ -131,7 +131,12 @@ def count(module: Module, function: ast.FunctionDef) -> Iterator[Change]:
 # --- comparisons and conditions -------------------------------------------------------------------------
 
 _BOUNDARY: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
-_CONTINUOUS = ("slot", "_min", "_km", "_usd", "km", "usd", "added", "usd_sum", "u")
+_CONTINUOUS = (
+    "slot", "_min", "_km", "_usd", "km", "usd", "added", "usd_sum", "u", "_m", "_wh", "_lag_s", "_noise", "_step",
+    "distance", "clearance", "speed", "work", "total", "part", "way", "ways", "near", "far", "best", "half", "square",
+    "inside",
+)  # fmt: skip
+_PLACES = ("x", "y", "along_x", "along_y", "along")
 _DISCRETE = ("now_min", "clock_min", "deadline_min")
 
 
@@ -141,7 +146,7 @@ def _is_discrete(node: ast.expr) -> bool:
         name = part.attr if isinstance(part, ast.Attribute) else part.id if isinstance(part, ast.Name) else ""
         if isinstance(part, ast.Call):
             return False
-        if name and not name.isupper() and name not in _DISCRETE and name.endswith(_CONTINUOUS):
+        if name in _PLACES or (name and not name.isupper() and name not in _DISCRETE and name.endswith(_CONTINUOUS)):
             return False
     return True
 
@@ -221,7 +226,7 @@ def lost(module: Module, function: ast.FunctionDef) -> Iterator[Change]:
 
 _PAIRS = (
     ("pickup", "dropoff"), ("north", "east"), ("x_km", "y_km"), ("amb", "wc"), ("ambulatory", "wheelchair"),
-    ("earliest", "latest"), ("board", "alight"), ("_x", "_y"),
+    ("earliest", "latest"), ("board", "alight"), ("_x", "_y"), ("qpos", "qvel"),
 )  # fmt: skip
 
 

@@ -14,11 +14,10 @@ from functools import cache
 from pathlib import Path
 
 from rlops.envs import FAMILIES, parse_id
-from rlops.envs.robotics import ROBOTICS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "rlops"
-IDS = tuple(id for family in FAMILIES if family not in ROBOTICS for id in family.ids)
+IDS = tuple(id for family in FAMILIES for id in family.ids)
 
 Name = tuple[str, str]
 
@@ -43,6 +42,12 @@ _VERBS = {
     **dict.fromkeys(("AGENTS", "AGENT_ACTION", "AGENT_OBSERVATION"), "spec"),
 }
 """The layer that each name of a kernel makes."""
+
+_VERBS_WITH_AN_ENGINE = {"act": "dynamics", "build": "dynamics", "SUBSTEPS": "dynamics", "STEP_MINUTES": "spec"}
+"""Further names of a kernel that an engine moves: its steps are as long as constants say that others use."""
+
+STEPPING = ("act", "build", "step", "step_agents")
+"""The verbs that make a step."""
 
 _SAMPLING = ("rlops.envs.sampling", "draw_parameters")
 
@@ -108,7 +113,7 @@ def uses(name: Name) -> Iterator[Name]:
     where = module(name[0])
     for statement in where.defines[name[1]]:
         hidden = local_names(statement)
-        for node in ast.walk(statement):
+        for node in _walked(statement):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 found = None if node.id in hidden else resolved((name[0], node.id))
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -118,6 +123,20 @@ def uses(name: Name) -> Iterator[Name]:
                 continue
             if found and found != name:
                 yield found
+
+
+def _walked(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and all below it that may matter."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not only_seen(child):
+            yield from _walked(child)
+
+
+def only_seen(node: ast.AST) -> bool:
+    """Return whether a node makes a shape of a robot that touches nothing."""
+    makes = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Geom"
+    return makes and not any(word.arg == "touches" for word in node.keywords)
 
 
 @cache
@@ -179,11 +198,15 @@ def layers_by_name() -> dict[Name, dict[str, frozenset[str]]]:
     for id in IDS:
         note(_SAMPLING, id, "randomization")
         for kernel in kernels(id):
-            for verb, layer in _VERBS.items():
+            for verb, layer in _verbs(kernel).items():
                 root = resolved((kernel, verb))
                 if root is not None:
                     note(root, id, layer)
     return {name: {id: frozenset(_told(layers)) for id, layers in ids.items()} for name, ids in table.items()}
+
+
+def _verbs(kernel: str) -> dict[str, str]:
+    return _VERBS | (_VERBS_WITH_AN_ENGINE if resolved((kernel, "ENGINES")) else {})
 
 
 def _told(layers: set[str]) -> set[str]:

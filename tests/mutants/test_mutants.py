@@ -16,8 +16,9 @@ from tests.mutants.flow import layers_of_a_step, source_of
 from tests.mutants.reach import IDS, PACKAGE, layers_by_name, module
 from tests.mutants.rebuilds import CONFIGURATIONS, TIMES, rebuilds
 
-CHEAP = ("rlops/Dispatch-v0", "rlops/DatacenterCooling-v0")
+CHEAP = ("rlops/Dispatch-v0", "rlops/DatacenterCooling-v0", "rlops/ArmPush-v0")
 SAMPLED = 4
+ROBOTS_PARAMETERS = ("robotics/motors.py", "robotics/params.py", "robotics/params_warehouse.py")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_what_is_called_equivalent_is_left_out(mutations):
 
 def test_every_nominal_value_is_mutated(mutations):
     nominal = {one.name.split(".")[-2] for one in mutations if one.kind == "nominal"}
-    files = ("dispatch/params.py", "dispatch/kernel_static.py", "cooling/params.py")
+    files = ("dispatch/params.py", "dispatch/kernel_static.py", "cooling/params.py", *ROBOTS_PARAMETERS)
     source = "".join((PACKAGE / "envs" / file).read_text() for file in files)
     declared = [
         call
@@ -144,6 +145,65 @@ ACCOUNTS = "rlops.envs.cooling.accounts"
 )
 def test_a_number_is_followed_into_the_layers_that_it_moves(name, layers):
     assert layers_of_a_step(source_of(name), ["rlops/DatacenterCooling-v1"]) == layers
+
+
+CART, REACH = (f"rlops.envs.robotics.kernel_{name}" for name in ("cart_balance", "arm_reach"))
+ARM, MODEL, MOTORS, SHELVES = (f"rlops.envs.robotics.{name}" for name in ("arm", "model", "motors", "hall"))
+
+
+@pytest.mark.parametrize(
+    ("name", "id", "layers"),
+    [
+        ((CART, "FALL"), "rlops/CartBalance-v0", {"reward"}),
+        ((CART, "FALLEN_RAD"), "rlops/CartBalance-v0", {"reward", "termination"}),
+        ((CART, "TIMESTEP_S"), "rlops/CartBalance-v0", {"dynamics"}),  # of the engine
+        ((CART, "STRONGEST_N"), "rlops/CartBalance-v0", {"dynamics"}),  # of what the engine is given
+        ((REACH, "HAND_M"), "rlops/ArmReach-v0", {"dynamics", "observation"}),  # in the model, and as seen
+        ((MODEL, "GRAVITY"), "rlops/ArmReach-v0", {"dynamics"}),
+    ],
+)
+def test_a_number_of_a_robot_is_followed_through_what_the_engine_gets_and_what_becomes_of_it(name, id, layers):
+    assert layers_of_a_step(source_of(name), [id]) == layers
+
+
+def test_a_number_is_followed_through_further_arguments_and_into_lists():
+    (joined,) = module(MODEL).defines["joined"]
+    (appended,) = (node for node in ast.walk(joined) if isinstance(node, ast.Attribute) and node.attr == "append")
+    for name, nodes in (((MODEL, "joined"), [appended]), ((MODEL, "cylinder_inertia"), _returned("cylinder_inertia"))):
+        assert layers_of_a_step(source_of(name, nodes), ["rlops/CartBalance-v0"]) == {"dynamics"}
+
+
+def test_a_number_is_followed_through_a_view_into_the_field():
+    (find,) = module(SHELVES).defines["find_ways"]
+    written = [node.value for node in ast.walk(find) if isinstance(node, ast.Assign) and "ways[k]" in ast.unparse(node)]
+    assert layers_of_a_step(source_of((SHELVES, "find_ways"), written), ["rlops/WarehouseFleet-v0"]) == {"dynamics"}
+
+
+def _returned(name):
+    return [node.value for node in ast.walk(module(MODEL).defines[name][0]) if isinstance(node, ast.Return)]
+
+
+def test_what_a_robot_is_made_of_moves_its_dynamics_and_nothing_else():
+    assert layers_by_name()[(MODEL, "joined")] == {
+        "rlops/CartBalance-v0": frozenset({"dynamics"}),
+        "rlops/ArmReach-v0": frozenset({"dynamics"}),
+    }
+
+
+def test_what_is_only_seen_of_a_robot_is_not_mutated(mutations):
+    assert (ARM, "_BLUE") not in layers_by_name()
+    assert not [one for one in mutations if one.folder == "robotics" and "colour" in one.change]
+    assert any(one.name.startswith("robotics.kernel_arm_push.TIP_RADIUS_M") for one in mutations)  # it touches the box
+
+
+def test_agents_of_a_fleet_may_be_named_with_the_rewards_that_they_are_paid(mutations):
+    paid = [one for one in mutations if one.file.endswith("warehouse_fleet.py") and "reward" in one.layers]
+    assert paid
+    assert all("agents" in one.layers | one.along for one in paid)
+
+
+def test_a_control_step_of_another_length_is_declared():
+    assert layers_by_name()[(MOTORS, "CONTROL_S")]["rlops/CartBalance-v0"] >= {"spec"}
 
 
 def test_a_change_within_a_function_is_followed_from_where_it_is():

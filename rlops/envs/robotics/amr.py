@@ -183,7 +183,7 @@ def drive_robots(p, s, action):
             for r in range(robots):
                 _move(p, r, pull_x, pull_y, pose, velocity, force, impulse)
         for r in range(robots):
-            heat = COPPER_W_PER_N2_M2 * (torque[r, 0] ** 2 + torque[r, 1] ** 2)
+            heat = COPPER_W_PER_N2_M2 * (torque[r, 0] * torque[r, 0] + torque[r, 1] * torque[r, 1])
             draw_power(p, s, r, p.idle_w + heat + work[r] / CONTROL_S)
     for k in range(3 * robots):
         s.force[k] = impulse[k] / DECISION_S

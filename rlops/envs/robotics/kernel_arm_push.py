@@ -171,7 +171,7 @@ def act(p, s, d, action):
 def step(p, s, d, action):
     """Judge where the box has come."""
     _look(p, s, s.steps + 1)
-    effort = (action[0] ** 2 + action[1] ** 2) / JOINTS
+    effort = (action[0] * action[0] + action[1] * action[1]) / JOINTS
     s.at_goal += s.distance <= p.tolerance_m
     s.effort += effort
     s.terminated = s.failed

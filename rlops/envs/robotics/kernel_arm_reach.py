@@ -145,7 +145,8 @@ def _look(p, s, time):
     for j in range(JOINTS):
         read_joint(p, s, time, j, s.qpos[j], s.qvel[j])
     x, y, z = tip_x(p, s), tip_y(p, s), HEIGHT_M - HAND_M + s.qpos[QUILL]
-    s.distance = math.sqrt((x - s.goal[0]) ** 2 + (y - s.goal[1]) ** 2 + (z - s.goal[2]) ** 2)
+    off_x, off_y, off_z = x - s.goal[0], y - s.goal[1], z - s.goal[2]
+    s.distance = math.sqrt(off_x * off_x + off_y * off_y + off_z * off_z)
     s.seen[0] = seen(p, s, time, 0, x)
     s.seen[1] = seen(p, s, time, 1, y)
     s.seen[2] = seen(p, s, time, 2, z)
@@ -163,7 +164,7 @@ def step(p, s, d, action):
     """Judge where the hand has come."""
     _look(p, s, s.steps + 1)
     near = s.distance <= p.tolerance_m
-    effort = (action[0] ** 2 + action[1] ** 2 + action[2] ** 2) / JOINTS
+    effort = (action[0] * action[0] + action[1] * action[1] + action[2] * action[2]) / JOINTS
     s.at_goal += near
     s.effort += effort
     s.terminated = s.failed

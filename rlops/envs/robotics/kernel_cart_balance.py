@@ -139,8 +139,9 @@ def step(p, s, d, action):
     s.terminated = fallen or s.failed
     s.truncated = not s.terminated and s.steps + 1 >= p.horizon_steps
     if p.reward_mode == DENSE:
-        s.terms[0] = 1.0 - (angle / FALLEN_RAD) ** 2
-        s.terms[1] = -0.5 * (position / RAIL_M) ** 2
+        tilted, off = angle / FALLEN_RAD, position / RAIL_M
+        s.terms[0] = 1.0 - tilted * tilted
+        s.terms[1] = -0.5 * (off * off)
         s.terms[2] = -0.02 * action[0] * action[0]
         s.terms[3] = FALL if s.terminated else 0.0
     elif s.truncated and s.still >= min(STILL_STEPS, p.horizon_steps):
