@@ -77,7 +77,7 @@ def train_seeds(
         out: Folder of the trainings.
         overwrite: Whether trainings of other settings that are there may be replaced.
         progress: Called a few times a second with the seed and how far its training is; of a training elsewhere, when
-            it is complete.
+            it is complete, and at once of one that is there already.
         pool: Where to train, side by side: a cluster of :mod:`rlops.agents_baseline.scale`; None: here, one by one.
         options: Those of :func:`rlops.agents_baseline.train.train`.
 
@@ -88,12 +88,19 @@ def train_seeds(
         raise InvalidValue(f"seeds must be at least one and differ from each other, got {list(seeds)}.")
     folders = {seed: Path(out) / _FOLDER.format(seed) for seed in seeds}
     left = [seed for seed in seeds if not is_complete(folders[seed], id, algo, seed, overwrite=overwrite, **options)]
+
+    def tell_complete(seed: int) -> None:
+        if progress is not None:
+            steps = planned(id, algo, seed=seed, **options)["steps"]
+            progress(seed, Progress(steps, steps))
+
+    for seed in seeds:
+        if seed not in left:
+            tell_complete(seed)
     if pool is not None:
         for number, files in pool.map(_train_elsewhere, [(id, algo, seed, options) for seed in left]):
             _write(folders[left[number]], files)
-            if progress is not None:
-                steps = planned(id, algo, seed=left[number], **options)["steps"]
-                progress(left[number], Progress(steps, steps))
+            tell_complete(left[number])
         return list(folders.values())
     for seed in left:
         tell = None if progress is None else partial(progress, seed)

@@ -165,8 +165,10 @@ def tell(bar: Progress, task: TaskID, progress: training.Progress) -> None:
 
 
 def _told(progress: training.Progress) -> str:
-    """Return speed, mean return and completion as text."""
-    parts = [f"{progress.steps_per_s:,.0f} steps/s"]
+    """Return speed, mean return and completion as text, as far as they are known."""
+    parts = []
+    if not math.isnan(progress.steps_per_s):
+        parts.append(f"{progress.steps_per_s:,.0f} steps/s")
     if not math.isnan(progress.mean_return):
         parts.append(f"return {progress.mean_return:,.0f}")
     if not math.isnan(progress.completion):

@@ -67,6 +67,12 @@ def test_what_is_complete_is_not_trained_again_and_what_was_interrupted_is(train
     interrupted.write_bytes(content)
 
 
+def test_what_is_there_already_is_told_of_as_complete(trained):
+    told = []
+    train_seeds(ID, "ppo", [0, 1], out=trained, progress=lambda *one: told.append(one), **SMALL)
+    assert [(seed, one.steps, one.total) for seed, one in told] == [(0, 64, 64), (1, 64, 64)]
+
+
 def test_another_training_that_is_there_is_named_and_kept_unless_it_may_be_replaced(trained, tmp_path):
     before = weights(trained / "seed_0")
     with pytest.raises(InvalidValue, match=r"seed_0 must have no other training, .* differs in steps, hyperparameters"):

@@ -198,8 +198,12 @@ def test_an_algorithm_must_fit_the_actions(tmp_path):
 SHIPPED = [
     *((f"rlops/Dispatch-v{version}", algo) for version in range(3) for algo in NUMBERED),
     *((f"rlops/DatacenterCooling-v{version}", algo) for version in range(2) for algo in OF_VECTORS),
-    *((f"rlops/{robot}-v0", algo) for robot in ("CartBalance", "ArmReach") for algo in OF_VECTORS),
-    *((f"rlops/{robot}-v0", "ppo") for robot in ("ArmPush", "WarehouseNav", "WarehouseFleet")),
+    *(
+        (f"rlops/{robot}-v0", algo)
+        for robot in ("CartBalance", "ArmReach", "ArmPush", "WarehouseNav")
+        for algo in OF_VECTORS
+    ),
+    ("rlops/WarehouseFleet-v0", "ppo"),
     ("rlops/DispatchReposition-v2", "maskable_ppo"),
     ("rlops/DispatchStatic-v2", "maskable_ppo"),
 ]
