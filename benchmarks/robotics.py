@@ -99,10 +99,10 @@ def cost_of_randomization(name: str, rows: int, rounds: int, controller: str) ->
         taken = [0.0, 0.0]
         obs = [env.reset(seed=0)[0] for env in sides]
         for step in range(horizon):
-            actions = player.actions(sides[0], obs[0], None)
+            actions = [player.actions(env, one, None) for env, one in zip(sides, obs, strict=True)]
             for side in (0, 1) if step % 2 else (1, 0):
                 start = time.perf_counter()
-                obs[side] = sides[side].step(actions)[0]
+                obs[side] = sides[side].step(actions[side])[0]
                 taken[side] += time.perf_counter() - start
         found.append(taken[1] / taken[0] - 1.0)
     return found

@@ -200,10 +200,9 @@ SHIPPED = [
     *((f"rlops/DatacenterCooling-v{version}", algo) for version in range(2) for algo in OF_VECTORS),
     *(
         (f"rlops/{robot}-v0", algo)
-        for robot in ("CartBalance", "ArmReach", "ArmPush", "WarehouseNav")
+        for robot in ("CartBalance", "ArmReach", "ArmPush", "WarehouseNav", "WarehouseFleet")
         for algo in OF_VECTORS
     ),
-    ("rlops/WarehouseFleet-v0", "ppo"),
     ("rlops/DispatchReposition-v2", "maskable_ppo"),
     ("rlops/DispatchStatic-v2", "maskable_ppo"),
 ]
