@@ -447,12 +447,16 @@ def _plain(value: Any) -> Any:
 
 def _write(out: Path, model: Any, config: Mapping[str, Any]) -> None:
     """Write the configuration, the policy in arrays and the model, each all or nothing, the model last."""
+    from stable_baselines3.common.buffers import NStepReplayBuffer
+
+    # The buffer that SB3 chose for rewards of several steps, it takes for one of the user's when it loads the model.
+    chosen = getattr(model, "replay_buffer_class", None) is NStepReplayBuffer
     try:
         policy: Policy | None = of_model(model, config["algo"], config["id"], config)
     except InvalidValue as error:  # a network of the user's own
         policy, config = None, {**config, "not_in_arrays": str(error)}
     with written(out / MODEL_FILE) as partial:
-        model.save(partial)
+        model.save(partial, exclude=["replay_buffer_class"] if chosen else None)
         with written(out / CONFIG_FILE) as text:
             text.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         (out / POLICY_FILE).unlink(missing_ok=True)
