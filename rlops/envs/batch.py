@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from rlops.envs.compiling import PARALLEL_LOCK, usable_threads
+from rlops.envs.compiling import PARALLEL_LOCK, forked, usable_threads
 from rlops.envs.contract import (
     Family,
     agent_actions,
@@ -53,10 +53,6 @@ _PARALLEL_ROWS = 256
 _PARALLEL_ROWS_BESIDE_ENGINE = 4096
 """The same for what a kernel does beside an engine, ``PARALLEL_ROWS_BESIDE_ENGINE``: to wake threads for it costs as
 much as it takes where it is light."""
-_SHARES_A_THREAD = 8
-"""Threads take one share of the rows after another: to begin an episode may take as long as a hundred steps, and who
-has none to begin must not wait for who has."""
-
 _SIDES_HELD = 4
 """Sets of output buffers that a caller may hold before copies are made for it."""
 _LENT_BYTES = 1 << 14
@@ -105,11 +101,11 @@ class Outputs:
         self._lendable = (*self._shown, *self.term_columns, *self.kpi_columns, *self.info_columns.values())
         self._free: list[int] | None = None
 
-    def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, shares: int) -> None:
+    def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, threads: int) -> None:
         """Write the address table that the compiled verbs get instead of a dozen arrays."""
         self.arrays = [shared[name] if name in shared else getattr(self, name) for name in ARRAYS]
         head = [len(self.obs), len(shared["data"]), self.agent_obs.shape[1], id(actions)]
-        head += [len(shared["plan"]), len(shared["plan_values"]), shares]
+        head += [len(shared["plan"]), len(shared["plan_values"]), threads]
         self._table = np.array(head + [array.ctypes.data for array in self.arrays], np.uint64)
         self.address = int(self._table.ctypes.data)
         if self._free is None:  # later somebody may hold them
@@ -136,6 +132,20 @@ class Outputs:
         """Take over what ``other`` shows."""
         for name in self.NAMES:
             np.copyto(getattr(self, name), getattr(other, name))
+
+
+Verb = Callable[[int, int, int], int]
+"""Takes the address of a table, the ``id`` of an array of actions, and which verb to do."""
+
+
+def _called(verb: Any, address: int, actions: int, number: int) -> tuple[Verb, int]:
+    """Let Numba's dispatcher call ``verb``; return what it called, and what came back.
+
+    The dispatcher looks at the types of all arguments, which costs as much as a light kernel's step.
+    """
+    code = int(verb(address, actions, number))
+    (signature,) = verb.signatures
+    return verb.overloads[signature].entry_point, code
 
 
 def _as_numbers(records: np.ndarray) -> np.ndarray:
@@ -238,11 +248,12 @@ class Batch:
     def _bind(self) -> None:
         """Allocate the output buffers and the address tables of the compiled verbs."""
         self._verbs = verbs(self.kernel)
-        self._do: Callable[[int, int, int], int] = self._first_call
+        self._do: Verb = self._first_call
+        self._threaded: Verb | None = None
         self._engine = self._opened_engine()
         least = getattr(self.kernel, "PARALLEL_ROWS_BESIDE_ENGINE", _PARALLEL_ROWS_BESIDE_ENGINE)
         on_threads = self.threads > 1 and (self._engine is None or self.rows >= least)
-        self._step: Callable[[int, int, int], int] = self._step_on_threads if on_threads else self._first_call
+        self._step: Verb = self._step_on_threads if on_threads else self._first_call
         action = self.kernel.ACTION
         self._action_dtype = np.dtype(np.int64 if isinstance(action, int) else np.float64)
         shape = (self.rows,) if isinstance(action, int) else (self.rows, width(action))
@@ -255,6 +266,7 @@ class Batch:
             "numbers": self.numbers, "usual": self.usual, "plan": self.plan, "plan_values": self.plan_values,
             "raw": self.state.view(np.uint8).view(np.ndarray).reshape(self.rows, -1),
             "chosen": np.zeros(self.rows, np.bool_), "bids": np.zeros(bids, np.float64 if wide else np.int64),
+            "taken": np.zeros((self.threads, 8), np.uint64),
         }  # fmt: skip
         self._own = self.out, self._other = self._new_side(), self._new_side()
         self._given: list[Outputs] = []
@@ -265,7 +277,7 @@ class Batch:
 
     def _new_side(self, obs: np.ndarray | None = None) -> Outputs:
         side = Outputs(self.kernel, self.rows, self._agents, obs)
-        side.locate(self._shared, self._action_dtype, self.threads * _SHARES_A_THREAD)
+        side.locate(self._shared, self._action_dtype, self.threads)
         return side
 
     def show_in(self, places: Sequence[np.ndarray]) -> None:
@@ -291,15 +303,10 @@ class Batch:
         return given
 
     def _first_call(self, address: int, actions: int, verb: int) -> int:
-        """Call through Numba's dispatcher, which compiles; later calls go to the compiled function directly.
-
-        The dispatcher looks at the types of all arguments, which costs as much as a light kernel's step.
-        """
+        """Call through Numba's dispatcher, which compiles; later calls go to the compiled function directly."""
         if numba.config.DISABLE_JIT:
             return self._interpreted(actions, verb)
-        code = int(self._verbs.do(address, actions, verb))
-        (signature,) = self._verbs.do.signatures
-        self._do = self._verbs.do.overloads[signature].entry_point
+        self._do, code = _called(self._verbs.do, address, actions, verb)
         if self._step == self._first_call:
             self._step = self._do
         return code
@@ -314,15 +321,13 @@ class Batch:
         return int(self._verbs.do(rows, shown, arrays["chosen"], arrays["bids"], given, verb))
 
     def _step_on_threads(self, address: int, actions: int, verb: int) -> int:
-        if usable_threads() == 1:  # a fork of the process that chose threads
+        if forked():  # a fork of the process that chose threads
             return self._do(address, actions, verb)
         with PARALLEL_LOCK:
-            numba.set_num_threads(self.threads)
-            before = numba.set_parallel_chunksize(1)
-            try:
-                return int(self._verbs.step_on_threads(address, actions, verb))
-            finally:
-                numba.set_parallel_chunksize(before)
+            if self._threaded is not None:
+                return self._threaded(address, actions, verb)
+            self._threaded, code = _called(self._verbs.step_on_threads, address, actions, verb)
+            return code
 
     def _opened_engine(self) -> Any:
         if not self.engine:
@@ -520,7 +525,7 @@ class Batch:
     def _locate(self) -> None:
         """Write the address tables again, after shared arrays have been replaced."""
         for side in (*self._sides, *([self._kept] if self._kept else [])):
-            side.locate(self._shared, self._action_dtype, self.threads * _SHARES_A_THREAD)
+            side.locate(self._shared, self._action_dtype, self.threads)
 
     def set_plan(self, plan: np.ndarray, values: np.ndarray) -> None:
         """Let every row draw parameters from its next episode on (:mod:`rlops.envs.sampling`); empty arrays end it.

@@ -70,6 +70,11 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def forked() -> bool:
+    """Return whether this process is a fork, which must not use threads."""
+    return _forked
+
+
 def usable_threads() -> int:
     """Return how many threads one batch may use in this process.
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, config, njit, prange, types
 from numba.extending import intrinsic
 
@@ -71,15 +72,20 @@ class Shown(NamedTuple):
     agent_reward: Any
 
 
-ARRAYS = (*Rows._fields, *Shown._fields, "chosen", "bids")
+ARRAYS = (*Rows._fields, *Shown._fields, "chosen", "bids", "taken")
 """The arrays of a batch, in the order of its address table. The table starts with ``HEAD`` words: n, len(data), the
 number of agents whose arrays there are, the address of the dtype object that actions must have, len(plan),
-len(plan_values), and into how many shares threads divide the rows."""
+len(plan_values), and the number of threads. ``taken``, ``(threads, 8)`` uint64, counts the shares of each thread that
+somebody has taken, in a cache line of its own."""
 
-_N, _N_DATA, _AGENTS, _ACTION_TYPE, _N_PLAN, _N_PLAN_VALUES, _SHARES, HEAD = range(8)
+_N, _N_DATA, _AGENTS, _ACTION_TYPE, _N_PLAN, _N_PLAN_VALUES, _THREADS, HEAD = range(8)
 _STATE = HEAD + Rows._fields.index("state")
 _SHOWN = HEAD + len(Rows._fields)
 _CHOSEN = _SHOWN + len(Shown._fields)
+_TAKEN = HEAD + ARRAYS.index("taken")
+
+_SHARES = 16
+"""Into how many shares the rows of a thread are divided."""
 
 STEP, STEP_OR_RESET, ACT, ACT_OR_RESET, STEP_AGENTS, ACT_AGENTS, RESET, RESET_KEEPING, OBSERVE = range(9)
 """The verbs: step and refuse rows that have ended; step and reset those; the same two for what comes before an engine
@@ -475,15 +481,54 @@ def advance_at(address, at, verb, low, high):
     return act_rows(rows, shown, actions, low, high)
 
 
+@intrinsic
+def count_one(typingctx, address):
+    """Add one to the number at an address and return what it was; no two threads are given the same."""
+
+    def codegen(context, builder, signature, args):
+        word = ir.IntType(64)
+        return builder.atomic_rmw("add", builder.inttoptr(args[0], word.as_pointer()), word(1), "monotonic")
+
+    return types.int64(types.uint64), codegen
+
+
+@njit
+def work_through(address, at, verb, thread):
+    """Advance the rows of ``thread``, one share after another, then what is left of those of the others.
+
+    To begin an episode may take as long as a hundred steps, and who has none to begin must not wait for who has. But a
+    thread begins with the same rows in every step, as they are in the cache of its core.
+    """
+    table = table_at(address)
+    n, threads = np.int64(table[_N]), np.int64(table[_THREADS])
+    shares = threads * _SHARES
+    ended = 0
+    for turn in range(threads):
+        owner = (thread + turn) % threads
+        counter = table[_TAKEN] + np.uint64(64 * owner)
+        share = count_one(counter)
+        while share < _SHARES:
+            share += owner * _SHARES
+            ended += advance_at(address, at, verb, n * share // shares, n * (share + 1) // shares)
+            share = count_one(counter)
+    return ended
+
+
+set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intc))
+set_parallel_chunksize = types.ExternalFunction("set_parallel_chunksize", types.uintp(types.uintp))
+"""What ``numba.set_num_threads`` and ``numba.set_parallel_chunksize`` call: those cannot be kept on disk, and from
+Python they cost as much as a light kernel's step."""
+
+
 @njit
 def step_at(address, actions, verb):
-    """Step or act like :func:`do_at`, the threads one share of the rows after another.
+    """Step or act like :func:`do_at` on threads.
 
     A thread takes the arrays from the table itself: those passed to it would have shapes that the compiler does not
     know, which costs a sixth of a light step.
     """
     table = table_at(address)
-    n = np.int64(table[_N])
+    n, threads = np.int64(table[_N]), np.int64(table[_THREADS])
     at = data_address(actions, n, table[_ACTION_TYPE])
     if at == 0:
         return MALFORMED
@@ -492,10 +537,13 @@ def step_at(address, actions, verb):
     code = refused(state, carray(pointer_at(at), actions_shape(n), ACTIONS_DTYPE), next_step)
     if code:
         return code
-    shares = np.int64(table[_SHARES])
+    carray(pointer_at(table[_TAKEN]), (threads, 8), np.uint64)[:] = 0
+    set_num_threads(threads)
+    chunk = set_parallel_chunksize(1)
     ended = 0
-    for share in prange(shares):
-        ended += advance_at(address, at, verb, n * share // shares, n * (share + 1) // shares)
+    for thread in prange(threads):
+        ended += work_through(address, at, verb, thread)
+    set_parallel_chunksize(chunk)
     return ended
 
 
@@ -632,6 +680,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         bind(advance_rows, inline=True)
     bind(do, table_at, bundles, inline=True)
     bind(advance_at)
+    bind(work_through)
     return SimpleNamespace(
         do=layout["do"] if interpreted else whole(do_at),
         step_on_threads=whole(step_at, parallel=True),
