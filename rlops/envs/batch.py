@@ -59,13 +59,23 @@ _LENT_BYTES = 1 << 14
 """Size of a set of output buffers from which looking whether it is held is cheaper than copying it."""
 
 
+def figure_names(kernel: Any) -> tuple[str, ...]:
+    """Return the names of a kernel's key figures."""
+    return tuple(column.name for column in getattr(kernel, "KPIS", ()))
+
+
+def masked(columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return ``columns``, each ``(n,)``, by name, and after ``_`` and each name the mask ``rows``, ``(n,)`` bool."""
+    return columns | {f"_{name}": rows for name in columns}
+
+
 class Outputs:
     """One set of output buffers: what ``n`` rows and their ``a`` agents observe, may do and get."""
 
     __slots__ = (
         "_free", "_lendable", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays",
-        "drawn", "ended", "info", "info_bytes", "info_columns", "kpi_columns", "kpis", "mask", "obs", "reward",
-        "term_columns", "terminated", "terms", "told", "truncated",
+        "drawn", "ended", "info", "info_bytes", "kpis", "mask", "named_info", "named_kpis", "named_terms", "obs",
+        "reward", "terminated", "terms", "told", "truncated",
     )  # fmt: skip
     NAMES = (
         "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
@@ -80,14 +90,19 @@ class Outputs:
         self.terminated = np.zeros(n, np.bool_)
         self.truncated = np.zeros(n, np.bool_)
         self.terms = np.zeros((n, shown_terms(kernel)))
-        self.kpis = np.zeros((n, len(getattr(kernel, "KPIS", ()))))
+        self.kpis = np.zeros((n, len(figure_names(kernel))))
         self.ended = np.zeros(n, np.bool_)
         shown = info_dtype(kernel)
         self.info_bytes = np.zeros((n, shown.itemsize), np.uint8)
         self.info = self.info_bytes.view(shown).reshape(n) if shown.itemsize else np.zeros(n, shown)
-        # Always the same views: to make them anew in every step costs more than to look whether they are held.
-        self.term_columns, self.kpi_columns = tuple(self.terms.T), tuple(self.kpis.T)
-        self.info_columns = {name: self.info[name] for name in shown.names or ()}
+        everyone = np.ones(n, np.bool_)
+        everyone.setflags(write=False)
+        # What infos name, with Gymnasium's masks. Always the same views: to make them anew in every step costs more
+        # than to look whether they are held.
+        terms = kernel.REWARD_TERMS[: shown_terms(kernel)]
+        self.named_terms = masked(dict(zip(terms, self.terms.T, strict=True)), everyone)
+        self.named_kpis = masked(dict(zip(figure_names(kernel), self.kpis.T, strict=True)), self.ended)
+        self.named_info = masked({name: self.info[name] for name in shown.names or ()}, everyone)
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
         self.agent_obs = np.zeros((n, agents, widest(agent_observations(kernel))), np.float32)
@@ -98,7 +113,8 @@ class Outputs:
             self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.ended,
             self.info_bytes, self.drawn,
         )  # fmt: skip
-        self._lendable = (*self._shown, *self.term_columns, *self.kpi_columns, *self.info_columns.values())
+        named = (self.named_terms, self.named_kpis, self.named_info)
+        self._lendable = (*self._shown, *(views[name] for views in named for name in views if name[0] != "_"))
         self._free: list[int] | None = None
 
     def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, threads: int) -> None:

@@ -15,8 +15,7 @@ puts what comes out into the words of its API; it knows no physics.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -25,7 +24,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv as PettingZooParallelEnv
 
-from rlops.envs.batch import Batch
+from rlops.envs.batch import Batch, figure_names, masked
 from rlops.envs.contract import (
     Column,
     Family,
@@ -99,7 +98,7 @@ class _Face:
         self._terms = kernel.REWARD_TERMS[: shown_terms(kernel)]
         self._masked = hasattr(kernel, "mask")
         self._info_fields: tuple[str, ...] = getattr(kernel, "INFO", ())
-        self._kpi_names = tuple(c.name for c in getattr(kernel, "KPIS", ()))
+        self._kpi_names = figure_names(kernel)
         self._context_columns = getattr(kernel, "CONTEXT", ()) if expose_context else ()
         self._expose_context = expose_context
         self._ready = False
@@ -640,8 +639,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         infos = self._infos(self._all, stepped=True)
         if self._kpi_names:
             copied = self.copy and not batch.lent
-            kpis, rows = (out.kpis.copy().T, out.ended.copy()) if copied else (out.kpi_columns, out.ended)
-            infos["kpis"] = _columns(self._kpi_names, kpis, rows)
+            rows = out.ended.copy() if copied else out.ended
+            infos["kpis"] = _columns(self._kpi_names, out.kpis, rows) if copied else out.named_kpis.copy()
             infos["_kpis"] = rows
         else:
             rows = out.terminated | out.truncated
@@ -669,8 +668,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         out = self._batch.out
         out.tell(rows)
         columns = (out.drawn.copy() if self.copy and not self._batch.lent else out.drawn).T
-        infos["params"] = {name: columns[k] for name, k in self._drawn_columns.items()}
-        infos["params"].update(dict.fromkeys(_mask_names(self._drawn), rows))
+        infos["params"] = masked({name: columns[k] for name, k in self._drawn_columns.items()}, rows)
         infos["_params"] = rows
 
     def draw_parameters(self, plan: Plan, shown: bool = True, privileged: tuple[str, ...] = ()) -> None:
@@ -689,21 +687,22 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         """Return infos for ``rows``; rows that ``began`` an episode in this step have no reward terms."""
         if not self._informed:
             return {}
-        batch = self._batch
+        out = self._batch.out
         infos: dict[str, Any] = {}
-        copied = self.copy and not batch.lent
+        copied = self.copy and not self._batch.lent
         if self._masked:
-            infos["action_mask"] = batch.out.mask.copy() if copied else batch.out.mask
+            infos["action_mask"] = out.mask.copy() if copied else out.mask
             infos["_action_mask"] = rows
         if stepped and self._terms:
             moved = rows if began is None else rows & ~began
-            terms = batch.out.terms.copy().T if copied else batch.out.term_columns
-            infos["reward_terms"] = _columns(self._terms, terms, moved)
+            own = not copied and moved is self._all
+            infos["reward_terms"] = out.named_terms.copy() if own else _columns(self._terms, out.terms, moved)
             infos["_reward_terms"] = moved
-        if self._info_fields:
-            fields = batch.out.info.copy() if copied else batch.out.info_columns
-            for name in self._info_fields:
-                infos[name], infos[f"_{name}"] = fields[name], rows
+        if self._info_fields and not copied and rows is self._all:
+            infos.update(out.named_info)
+        elif self._info_fields:
+            fields = out.info.copy()
+            infos.update(masked({name: fields[name] for name in self._info_fields}, rows))
         if self._context_columns:
             infos["context"] = _vector_named(self._context_columns, self._batch.context(), rows)
             infos["_context"] = rows
@@ -922,16 +921,9 @@ def _vector_named(columns: tuple[Column, ...], values: np.ndarray, rows: np.ndar
     return named
 
 
-def _columns(names: tuple[str, ...], columns: Iterable[np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return ``columns``, each ``(n,)``, by name, with Gymnasium's masks."""
-    named = dict(zip(names, columns, strict=True))
-    named.update(dict.fromkeys(_mask_names(names), rows))
-    return named
-
-
-@cache
-def _mask_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"_{name}" for name in names)
+def _columns(names: tuple[str, ...], figures: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return copies of the columns of ``figures``, ``(n, k)``, by name, with Gymnasium's masks."""
+    return masked(dict(zip(names, figures.copy().T, strict=True)), rows)
 
 
 def _restricted(infos: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:

@@ -178,6 +178,26 @@ def test_a_step_on_threads_leaves_the_callers_own_parallel_chunks_as_they_were()
         numba.set_parallel_chunksize(before)
 
 
+def test_more_threads_than_cores_and_than_rows_step_as_one_does():
+    script = """
+import numpy
+import rlops
+from rlops.envs.batch import Batch
+from rlops.envs.contract import family
+for rows in (2, 5, 333):
+    one, four = (Batch(family("Dispatch"), 0, rows, threads=n) for n in (1, 4))
+    assert (one.threads, four.threads) == (1, 4)
+    for batch in (one, four):
+        batch.seed(numpy.arange(rows), list(range(rows)))
+        batch.reset()
+        for _ in range(300):
+            batch.step(numpy.zeros(rows, numpy.int64), True)
+    assert one.save().tobytes() == four.save().tobytes()
+print("done")
+"""
+    assert run(script, NUMBA_NUM_THREADS="4")[0] == "done"
+
+
 def test_worker_processes_use_one_thread_unless_told_otherwise(monkeypatch):
     from rlops.envs import compiling
     from rlops.errors import InvalidValue

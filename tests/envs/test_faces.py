@@ -343,6 +343,21 @@ def test_what_a_caller_writes_into_observations_shows_in_no_other_row_of_a_later
     np.testing.assert_array_equal(again[1]["action_mask"], expected[1]["action_mask"])
 
 
+@pytest.mark.parametrize("copy", [True, False])
+def test_what_a_caller_does_to_the_dictionaries_of_infos_is_not_seen_in_later_ones(make_vec, copy):
+    envs = make_vec(V0, num_envs=2, copy=copy)
+    envs.reset(seed=0)
+    actions = np.zeros(2, np.int64)
+    episodes = 0
+    names = {"reward_terms": set(envs.kernel.REWARD_TERMS), "kpis": {column.name for column in envs.kernel.KPIS}}
+    while episodes < 4:
+        infos = envs.step(actions)[4]
+        episodes += "kpis" in infos
+        for group in infos.keys() & names.keys():
+            assert {name for name in infos[group] if name[0] != "_"} == names[group]
+            infos[group].clear()
+
+
 def test_observations_are_shown_in_the_places_that_a_caller_gives(make_vec):
     envs, usual = (make_vec(V0, num_envs=3, copy=False) for _ in range(2))
     places = [np.zeros(usual.observation_space.shape, np.float32) for _ in range(2)]

@@ -1,17 +1,40 @@
 """Rows that are handed to an engine and taken back, without anything allocated that grows with their number."""
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
 
 from rlops.envs.compiling import compiled
 
 
+def bound(function: Any, *arguments: np.ndarray) -> Callable[[], Any]:
+    """Return a compiled ``function`` that takes nothing and always works on ``arguments``, whatever they hold then.
+
+    Numba's dispatcher would look at the types of all arrays in every call: with an engine's memory still in the caches
+    of the core, that takes longer than what the functions here do with few rows.
+    """
+    if numba.config.DISABLE_JIT:
+        return partial(function, *arguments)
+    types = tuple(map(numba.typeof, arguments))
+    function.compile(types)
+    return partial(function.overloads[types].entry_point, *arguments)
+
+
 @compiled
-def give(moving, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart, new_force):
-    """Hand over where the ``moving`` rows (n,) are and what their motors give; return how many move."""
+def give(moving, ids, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart, new_force):
+    """Hand over where the ``moving`` rows (n,) are and what their motors give; return how many move.
+
+    Their numbers are what ``ids`` (n,) int32 begins with.
+    """
     count = 0
     for i in range(len(moving)):
         if not moving[i]:
             continue
+        ids[count] = i
         count += 1
         for k in range(qpos.shape[1]):
             new_qpos[i, k] = qpos[i, k]

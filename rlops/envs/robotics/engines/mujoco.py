@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlops.envs.robotics.engines import Engine
-from rlops.envs.robotics.engines.exchange import copy_rows, give, mark_changed, take
+from rlops.envs.robotics.engines.exchange import bound, copy_rows, give, mark_changed, take
 from rlops.envs.robotics.model import Build, Model, from_row, mjcf, parameters_of
 from rlops.errors import MissingExtra
 
@@ -117,8 +117,6 @@ class _Worlds(ABC):
 
     def _prepare(self) -> None:
         """Make the simulations of this process: one that was forked must not use those of its parent."""
-        if self._process == os.getpid():
-            return
         self._process = os.getpid()
         read: Iterable[str] = ()
         if hasattr(self.kernel, "MJCF"):
@@ -130,13 +128,14 @@ class _Worlds(ABC):
         self._read = {name: self._params[name] for name in read}
         names = [parameter.name for parameter in self.kernel.PARAMETERS]
         self._columns = np.array([names.index(name) for name in read], np.int64)
-        self._known = np.tile(self._bits[0, self._columns], (self.rows, 1))
+        known = np.tile(self._bits[0, self._columns], (self.rows, 1))
         self._changed = np.zeros(self.rows, np.bool_)
+        self._mark = bound(mark_changed, self._state["moving"], self._bits, self._columns, known, self._changed)
         self._open()
 
     def _configure(self) -> None:
         """Give the rows whose parameters have changed the model that follows from them."""
-        if mark_changed(self._state["moving"], self._bits, self._columns, self._known, self._changed):
+        if self._mark():
             rows = np.flatnonzero(self._changed)
             model = self.kernel.build(SimpleNamespace(**{name: column[rows] for name, column in self._read.items()}))
             self._write(rows, _varied(model_fields(self._places, model)))
@@ -160,9 +159,16 @@ class NativeEngine(_Worlds):
     def _open(self) -> None:
         self._batch = Batch(self._model, self.rows, self.threads)
         self._targets: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
-        self._own = [self._state[name] for name in STATE_FIELDS]
-        self._bound = [self._batch.bind(field) for field in STATE_FIELDS.values()]
-        self._left = [(self._batch.bind(name).reshape(self.rows, -1), self._state[name]) for name in self._asked]
+        self._ids = np.zeros(self.rows, np.int32)
+        moving, failed = self._state["moving"], self._state["failed"]
+        own = [self._state[name] for name in STATE_FIELDS]
+        theirs = [self._batch.bind(field) for field in STATE_FIELDS.values()]
+        self._give = bound(give, moving, self._ids, *own, *theirs)
+        self._take = bound(take, moving, failed, *own[:3], *theirs[:3])
+        self._copies = [
+            bound(copy_rows, moving, self._batch.bind(name).reshape(self.rows, -1), self._state[name])
+            for name in self._asked
+        ]
 
     def _write(self, rows: np.ndarray, fields: list[Field]) -> None:
         for name, index, value in fields:
@@ -174,17 +180,17 @@ class NativeEngine(_Worlds):
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
-        self._prepare()
+        if self._process != os.getpid():
+            self._prepare()
         self._configure()
-        moving, failed = self._state["moving"], self._state["failed"]
-        count = give(moving, *self._own, *self._bound)
+        count = self._give()
         try:
-            self._batch.step(None if count == self.rows else np.flatnonzero(moving), self.kernel.SUBSTEPS)
+            self._batch.step(None if count == self.rows else self._ids[:count], self.kernel.SUBSTEPS)
         except SimulationError as error:
-            failed[error.ids] = True
-        take(moving, failed, *self._own[:3], *self._bound[:3])
-        for left, own in self._left:
-            copy_rows(moving, left, own)
+            self._state["failed"][error.ids] = True
+        self._take()
+        for copy_left in self._copies:
+            copy_left()
 
 
 class SerialEngine(_Worlds):
@@ -203,7 +209,8 @@ class SerialEngine(_Worlds):
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
-        self._prepare()
+        if self._process != os.getpid():
+            self._prepare()
         self._configure()
         state, data = self._state, self._data
         for row in np.flatnonzero(state["moving"]):
