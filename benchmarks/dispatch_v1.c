@@ -825,12 +825,14 @@ i64 step_rows(const u64 *table, const i64 *actions) {
     double *reward = (double *)table[TABLE_REWARD];
     uint8_t *terminated = (uint8_t *)table[TABLE_TERMINATED], *truncated = (uint8_t *)table[TABLE_TRUNCATED];
     double *terms = (double *)table[TABLE_TERMS], *figures = (double *)table[TABLE_KPIS];
+    uint8_t *shown = (uint8_t *)table[TABLE_ENDED];
     for (i64 i = 0; i < n; i++)
         if (actions[i] < 0 || actions[i] >= ACTION) return -((i64)1 << 32) - i;
     for (i64 i = 0; i < n; i++) {
         Params *p = params + i;
         State *s = state + i;
         double total = 0.0;
+        int ends = 0;
         if (s->terminated | s->truncated) {
             u64 seed = s->seed;
             i64 episode = s->episode + 1;
@@ -845,11 +847,14 @@ i64 step_rows(const u64 *table, const i64 *actions) {
             step(p, s, actions[i]);
             s->steps += 1;
             for (i64 term = 0; term < 5; term++) total += s->terms[term];
-            if (s->terminated | s->truncated) {
+            ends = s->terminated | s->truncated;
+            if (ends) {
                 ended++;
                 kpis(p, s, figures + i * FIGURES);
             }
         }
+        if (shown[i] && !ends) memset(figures + i * FIGURES, 0, FIGURES * sizeof *figures);
+        shown[i] = ends;
         reward[i] = total;
         for (i64 term = 0; term < 5; term++) terms[5 * i + term] = s->terms[term];
         terminated[i] = s->terminated;

@@ -268,7 +268,7 @@ def differences(yardstick: Yardstick, c: Step) -> list[str]:
         ended += codes[0]
         pairs = {
             name: (getattr(a.out, name), getattr(b.out, name))
-            for name in ("obs", "mask", "reward", "terminated", "truncated", "terms", "kpis")
+            for name in ("obs", "mask", "reward", "terminated", "truncated", "terms", "kpis", "ended")
         }
         pairs["state"] = (a.state, b.state)
         found = [name for name, (x, y) in pairs.items() if x.tobytes() != y.tobytes()]
