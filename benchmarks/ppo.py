@@ -23,7 +23,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.rounds import arguments, interleaved, median, per_second, ratio, show, write
-from rlops.agents_baseline.train import hyperparameters
+from rlops.agents_baseline.train import OWN_SETTINGS, hyperparameters
 from rlops.envs.faces import Env, VectorEnv
 from rlops.wrappers import to_sb3
 
@@ -78,9 +78,10 @@ class Training:
 
 
 def shipped(version: int) -> dict[str, Any]:
-    """Return the shipped hyperparameters of PPO but for what does not matter for speed."""
+    """Return the shipped hyperparameters of PPO that SB3 knows, but for the rate, which does not matter for speed."""
     settings = hyperparameters(f"rlops/Dispatch-v{version}", "ppo")
-    return {name: value for name, value in settings.items() if name not in ("learning_rate", "reward_scale")}
+    left_out = {*OWN_SETTINGS, "learning_rate"} - {"num_envs"}
+    return {name: value for name, value in settings.items() if name not in left_out}
 
 
 def training(env: VecEnv, settings: dict[str, Any]) -> Training:
