@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numba
@@ -66,7 +67,12 @@ def figure_names(kernel: Any) -> tuple[str, ...]:
 
 def masked(columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return ``columns``, each ``(n,)``, by name, and after ``_`` and each name the mask ``rows``, ``(n,)`` bool."""
-    return columns | {f"_{name}": rows for name in columns}
+    return columns | dict.fromkeys(_mask_names(tuple(columns)), rows)
+
+
+@cache
+def _mask_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"_{name}" for name in names)
 
 
 class Outputs:
