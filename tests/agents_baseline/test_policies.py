@@ -7,6 +7,7 @@ import pickle
 import zipfile
 
 import numpy as np
+import onnx
 import pytest
 
 from rlops.agents_baseline import agents, networks
@@ -131,6 +132,17 @@ def test_the_graph_of_onnx_decides_as_numpy_does_and_int8_about_so(trained, tmp_
     assert whole.equal > 0.995
     assert int8.equal > 0.5 or int8.greatest < 0.3
     assert min(side.one_us for side in (itself, whole, int8)) > 0
+
+
+def test_sums_of_8_bit_products_do_not_overflow_on_any_processor(tmp_path):
+    policy = _by_chance(CART, "squashed")
+    columns = policy.arrays["actor.0.weight"].shape[1]
+    policy.arrays["actor.0.weight"][:] = 0.5 / columns  # greatest weights times greatest activations
+    int8 = write_int8(write_onnx(policy, tmp_path / "policy.onnx"), tmp_path / "int8.onnx")
+    obs = np.ones((4, columns), np.float32)
+    np.testing.assert_allclose(onnx_side(int8, policy.masked)(obs, obs), policy.actions(obs, None), rtol=0.02)
+    kinds = {weights.data_type for weights in onnx.load(int8).graph.initializer if weights.name.endswith("_quantized")}
+    assert kinds == {onnx.TensorProto.UINT8}  # signed ones overflow on some processors only
 
 
 @pytest.mark.parametrize(("id", "head"), [(DISPATCH, "logits"), (CART, "gaussian"), (CART, "squashed")])
