@@ -38,8 +38,8 @@ TARGET_SHARE = 0.03
 
 
 def vector_face(version: int, rows: int) -> VecEnv:
-    """Return the vector face for SB3."""
-    return to_sb3(VectorEnv("Dispatch", version, rows, autoreset_mode=AutoresetMode.SAME_STEP))
+    """Return the vector face for SB3, as ``rlops train`` makes it."""
+    return to_sb3(VectorEnv("Dispatch", version, rows, autoreset_mode=AutoresetMode.SAME_STEP, copy=False))
 
 
 def one_by_one(version: int, rows: int) -> VecEnv:

@@ -164,7 +164,8 @@ def train(
     world = World(id, given, params or {}, spec, image, runtime)
     shared, copies = settings.get("shared"), settings["num_envs"]
     parts = part_of_each(id).agents if shared else 1
-    rows = (world.agents_as_rows if shared else world.rows)(copies, AutoresetMode.SAME_STEP)
+    mode = AutoresetMode.SAME_STEP
+    rows = world.agents_as_rows(copies, mode) if shared else world.rows(copies, mode, copy=False)  # SB3 keeps copies
     config |= _origin(rows, id)
     env = _adapted(rows, settings)
     out.mkdir(parents=True, exist_ok=True)
@@ -172,7 +173,7 @@ def train(
         if settings.get("standardise"):
             from rlops.agents_baseline.standardised import policy_settings
 
-            with contextlib.closing(world.rows(copies, AutoresetMode.SAME_STEP)) as seen:
+            with contextlib.closing(world.rows(copies, mode)) as seen:
                 standardised = policy_settings(seen, id, **settings["standardise"], parts=parts)
             sb3_settings["policy_kwargs"] = {**sb3_settings["policy_kwargs"], **standardised}
         model = kind(env=env, seed=seed, device="cpu", **sb3_settings)

@@ -35,15 +35,16 @@ class World:
     image: str = ""
     runtime: str = "auto"
 
-    def rows(self, count: int, mode: AutoresetMode) -> Any:
-        """Return ``count`` rows of it, a vector environment.
+    def rows(self, count: int, mode: AutoresetMode, copy: bool = True) -> Any:
+        """Return ``count`` rows of it, a vector environment; without ``copy`` the second step after overwrites a step.
 
         Raises:
             InvalidValue: If an image is to follow a schedule, or gets options that JSON cannot say.
         """
         if self.image:
-            return self._within_image(count, mode)
-        envs = VectorEnv(*parse_id(self.id), count, autoreset_mode=mode, params=self.params, **self._given())
+            return self._within_image(count, mode, copy)
+        given = self._given()
+        envs = VectorEnv(*parse_id(self.id), count, autoreset_mode=mode, copy=copy, params=self.params, **given)
         return self.prepared(envs)
 
     def agents_as_rows(self, copies: int, mode: AutoresetMode) -> Any:
@@ -72,7 +73,7 @@ class World:
     def _given(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if value is not None}
 
-    def _within_image(self, count: int, mode: AutoresetMode) -> Any:
+    def _within_image(self, count: int, mode: AutoresetMode, copy: bool) -> Any:
         from rlops.registry import make
 
         if self.randomization is not None and self.randomization.schedule.kind != "constant":
@@ -81,5 +82,5 @@ class World:
                 "or draw without a schedule."
             )
         options: dict[str, Any] = {**self._given(), **({"params": dict(self.params)} if self.params else {})}
-        envs = make(self.image, count, runtime=self.runtime, autoreset_mode=mode, **options)
+        envs = make(self.image, count, runtime=self.runtime, autoreset_mode=mode, copy=copy, **options)
         return envs if self.randomization is None else envs.randomize(json.loads(self.randomization.canonical()))

@@ -34,7 +34,8 @@ def to_sb3(vector_env: gym.vector.VectorEnv[Any, Any, Any]) -> Sb3VecEnv:
     Args:
         vector_env: Any Gymnasium vector environment with SAME_STEP autoreset, for example
             ``gymnasium.make_vec("rlops/Dispatch-v2", num_envs=64, autoreset_mode="SameStep")``. Observations may be
-            arrays or, as in SB3, dicts of arrays.
+            arrays or, as in SB3, dicts of arrays. With ``copy=False`` (rlops's own) steps of few rows are half as
+            long; SB3's algorithms keep copies of what they need for longer than a step.
 
     Returns:
         An adapter for PPO, DQN, SAC, MaskablePPO and the like. Rows that ended have ``terminal_observation``,

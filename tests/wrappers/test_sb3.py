@@ -54,8 +54,17 @@ def random_legal(env, generator):
     return np.array([generator.choice(np.flatnonzero(mask)) for mask in get_action_masks(env)])
 
 
+def adapted_in_place():
+    return adapted(copy=False)
+
+
 @pytest.mark.parametrize(
-    ("policy", "make"), [("MlpPolicy", (adapted, dummy)), ("MultiInputPolicy", (adapted_dicts, dummy_dicts))]
+    ("policy", "make"),
+    [
+        ("MlpPolicy", (adapted, dummy)),
+        ("MlpPolicy", (adapted_in_place, dummy)),
+        ("MultiInputPolicy", (adapted_dicts, dummy_dicts)),
+    ],
 )
 @pytest.mark.parametrize(
     ("algorithm", "settings", "steps"),
