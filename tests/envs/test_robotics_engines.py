@@ -259,6 +259,43 @@ def test_the_native_batch_equals_a_serial_loop_bit_for_bit(name, threads):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("resting", [1, mujoco_engine._STEPPED_ALONG, mujoco_engine._STEPPED_ALONG + 1, 11, 12])
+def test_rows_that_rest_stay_as_they_are_and_the_others_move_as_in_a_serial_loop(name, resting, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log of its own
+    native = Batch(family(name), 0, 12, threads=2)
+    native.seed(np.arange(12), list(range(12)))
+    native.reset()
+    for _ in range(3):
+        native.step(np.full_like(native.actions, 0.3), True)
+    state = native.state
+    state["moving"] = np.random.default_rng(resting).permutation(12) >= resting
+    state["qvel"][np.flatnonzero(~state["moving"])[0]] = np.nan  # fails, if it is moved at all
+    serial, before = state.copy(), state.copy()
+    mujoco_engine.SerialEngine(native.kernel, native.params, serial, 1).advance()
+    native._engine.advance()
+    moving = before["moving"]
+    for field in state.dtype.names:
+        np.testing.assert_array_equal(state[field], serial[field], err_msg=field)
+        np.testing.assert_array_equal(state[field][~moving], before[field][~moving], err_msg=field)
+    assert (state["qpos"] != before["qpos"])[moving].any() or resting == 12
+
+
+def test_an_error_of_a_simulation_fails_its_row_unless_it_rests(monkeypatch):
+    batch = Batch(family("CartBalance"), 0, 5, threads=1)
+    batch.seed(np.arange(5), list(range(5)))
+    batch.reset()
+    batch.step(batch.actions, True)
+    batch.state["moving"] = np.arange(5) >= 2
+
+    def step(*_):
+        raise mujoco_engine.SimulationError(np.array([1, 3]), "out of memory", 5)
+
+    monkeypatch.setattr(batch._engine._batch, "step", step)
+    batch._engine.advance()
+    assert batch.state["failed"].tolist() == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_row_with_parameters_of_its_own_moves_as_a_model_compiled_from_them(name):
     kernel = KERNELS[name]
     values = _nominal(kernel) | _physical(kernel, 0.7)

@@ -25,17 +25,11 @@ def bound(function: Any, *arguments: np.ndarray) -> Callable[[], Any]:
 
 
 @compiled
-def give(moving, ids, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart, new_force):
-    """Hand over where the ``moving`` rows (n,) are and what their motors give; return how many move.
-
-    Their numbers are what ``ids`` (n,) int32 begins with.
-    """
+def give(moving, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart, new_force):
+    """Hand over where rows are and what their motors give; return how many are ``moving`` (n,)."""
     count = 0
     for i in range(len(moving)):
-        if not moving[i]:
-            continue
-        ids[count] = i
-        count += 1
+        count += moving[i]
         for k in range(qpos.shape[1]):
             new_qpos[i, k] = qpos[i, k]
         for k in range(qvel.shape[1]):

@@ -36,6 +36,8 @@ except ImportError:  # MuJoCo before 3.17
 STATE_FIELDS = {"qpos": "qpos", "qvel": "qvel", "warmstart": "qacc_warmstart", "force": "ctrl"}
 """Fields of a row's state and what MuJoCo calls them."""
 MOVED = ("qpos", "qvel", "warmstart")
+_STEPPED_ALONG = 4
+"""How many rows that rest are stepped for nothing sooner than MuJoCo has checked which are to move."""
 Field = tuple[str, tuple[int, ...], Any]
 """Of an ``MjModel``: its name, an index into it, and the value there: a number, or ``(m,)`` of one a row."""
 
@@ -159,11 +161,10 @@ class NativeEngine(_Worlds):
     def _open(self) -> None:
         self._batch = Batch(self._model, self.rows, self.threads)
         self._targets: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
-        self._ids = np.zeros(self.rows, np.int32)
         moving, failed = self._state["moving"], self._state["failed"]
         own = [self._state[name] for name in STATE_FIELDS]
         theirs = [self._batch.bind(field) for field in STATE_FIELDS.values()]
-        self._give = bound(give, moving, self._ids, *own, *theirs)
+        self._give = bound(give, moving, *own, *theirs)
         self._take = bound(take, moving, failed, *own[:3], *theirs[:3])
         self._copies = [
             bound(copy_rows, moving, self._batch.bind(name).reshape(self.rows, -1), self._state[name])
@@ -183,11 +184,14 @@ class NativeEngine(_Worlds):
         if self._process != os.getpid():
             self._prepare()
         self._configure()
-        count = self._give()
+        moving = self._state["moving"]
+        resting = self.rows - self._give()
+        if resting == self.rows:
+            return
         try:
-            self._batch.step(None if count == self.rows else self._ids[:count], self.kernel.SUBSTEPS)
+            self._batch.step(moving if resting > _STEPPED_ALONG else None, self.kernel.SUBSTEPS)
         except SimulationError as error:
-            self._state["failed"][error.ids] = True
+            self._state["failed"][error.ids] |= moving[error.ids]
         self._take()
         for copy_left in self._copies:
             copy_left()
