@@ -336,6 +336,19 @@ def test_rows_share_the_fields_of_their_model_until_one_has_parameters_of_its_ow
     np.testing.assert_array_equal(masses[~one], np.broadcast_to(masses[0], masses[~one].shape))
 
 
+@pytest.mark.parametrize(("name", "has_sizes"), [("CartBalance", False), ("ArmReach", False), ("ArmPush", True)])
+def test_rows_have_sizes_of_their_own_only_where_shapes_touch(name, has_sizes):
+    batch = Batch(family(name), 0, 3, params=_physical(KERNELS[name], 0.7), threads=1)
+    batch.seed(np.arange(3), [0, 1, 2])
+    batch.reset()
+    batch.set_params(_physical(KERNELS[name], 0.4), np.arange(3) == 1)
+    batch.reset(np.arange(3) == 1)
+    batch.step(batch.actions, True)
+    native = batch._engine._batch
+    assert native.expanded("body_inertia") is not None
+    assert (native.expanded("geom_size") is not None) == has_sizes
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_simulation_that_explodes_ends_its_episode_alone_and_says_so(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log of its own

@@ -80,7 +80,8 @@ def places_of(compiled: Any, model: Model) -> dict[str, _Place]:
 
 
 def model_fields(places: Mapping[str, _Place], model: Model) -> Iterator[Field]:
-    """Yield what a model says in numbers."""
+    """Yield what a model says in numbers, as far as motion depends on it: shapes that touch nothing are only seen."""
+    touching = {name for contact in model.contacts for name in contact.bodies}
     for body in model.bodies:
         b, dof, first = places[body.name]
         yield "body_mass", (b,), body.mass
@@ -90,7 +91,7 @@ def model_fields(places: Mapping[str, _Place], model: Model) -> Iterator[Field]:
             yield "body_inertia", (b, k), body.inertia[k]
         if body.joint != "free":
             yield "dof_damping", (dof,), body.damping
-        for g, geom in enumerate(body.geoms, first):
+        for g, geom in enumerate(body.geoms if body.name in touching else (), first):
             for k, size in enumerate(geom.size):
                 yield "geom_size", (g, k), size
             for k in range(3):
