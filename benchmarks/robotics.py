@@ -2,8 +2,8 @@
 
 After every step of the face, a bare ``mujoco.batch.Batch`` takes the same step from the same states with the same
 forces on the same model, so both do the same physics: contacts, iterations of the solver and all. What differs is what
-the face adds: actions, motors, sensors, rewards, autoreset, infos. PyBullet is stepped in two processes, by the face
-and bare. EnvPool steps Gymnasium's ``Pusher-v5`` with as many threads as our face, which runs the same model
+the face adds: actions, motors, sensors, rewards, autoreset, infos. PyBullet is stepped in one process and in two, by
+the face and bare. EnvPool steps Gymnasium's ``Pusher-v5`` with as many threads as our face, which runs the same model
 (``pusher.py``; a test holds it to Gymnasium's, bit for bit).
 
 Run ``make bench``, or ``python -m benchmarks.robotics`` from the root of the repository in an environment that has
@@ -40,7 +40,8 @@ THREADS = 2
 STEPS = 64
 """In a round, with as many actions made beforehand."""
 TARGET, RANDOMIZED_TARGET, ENVPOOL_TARGET, BULLET_TARGET = 0.95, 0.02, 1.3, 0.85
-BULLET_ROWS = (64, 128)
+BULLET_ROWS = {1: (32, 64), 2: (64, 128)}
+"""By the number of processes."""
 
 
 def face(name: str, rows: int, engine: str = "mujoco", threads: int = THREADS) -> VectorEnv:
@@ -139,12 +140,12 @@ def bare_bullet(name: str, rows: int, seconds: float, pipe: Connection) -> None:
 
 
 @contextlib.contextmanager
-def bare_processes(name: str, rows: int, seconds: float) -> Iterator[Callable[[float], float]]:
-    """Yield a side that steps ``rows`` of PyBullet in :data:`THREADS` processes at once, each as fast as it can."""
+def bare_processes(name: str, rows: int, seconds: float, count: int) -> Iterator[Callable[[float], float]]:
+    """Yield a side that steps ``rows`` of PyBullet in ``count`` processes at once, each as fast as it can."""
     context = get_context("spawn")
-    pipes = [context.Pipe() for _ in range(THREADS)]
+    pipes = [context.Pipe() for _ in range(count)]
     processes = [
-        context.Process(target=bare_bullet, args=(name, rows // THREADS, seconds, theirs)) for _, theirs in pipes
+        context.Process(target=bare_bullet, args=(name, rows // count, seconds, theirs)) for _, theirs in pipes
     ]
     for process in processes:
         process.start()
@@ -174,10 +175,10 @@ def stepping(env: Any, actions: np.ndarray) -> Callable[[float], float]:
     return repeated(run, actions.shape[0] * actions.shape[1])
 
 
-def bullet_share(name: str, rows: int, rounds: int, seconds: float) -> tuple[float, float]:
+def bullet_share(name: str, rows: int, rounds: int, seconds: float, processes: int) -> tuple[float, float]:
     """Return the rate of the vector face on PyBullet, and its share of that of PyBullet itself."""
-    env = face(name, rows, "pybullet")
-    with bare_processes(name, rows, seconds) as bare_rate:
+    env = face(name, rows, "pybullet", processes)
+    with bare_processes(name, rows, seconds, processes) as bare_rate:
         rates = interleaved({"face": stepping(env, drawn(env, 4)), "bare": bare_rate}, rounds, seconds)
     env.close()
     return median(rates, "face"), ratio(rates, "face", "bare")
@@ -226,12 +227,13 @@ def main() -> None:
     show("every parameter drawn at every reset", ("robot", "rows", "acts", "cost", "target"), lines)
     if importlib.util.find_spec("pybullet"):
         lines = []
-        for name, rows in itertools.product(FAMILIES, BULLET_ROWS):
-            rate, share = bullet_share(name, rows, given.rounds, given.seconds)
-            results["face over pybullet"][f"{name} {rows}"] = share
-            lines.append((name, str(rows), per_second(rate), f"{share:.3f}", f"{BULLET_TARGET}"))
-        columns = ("robot", "rows", "steps/s", "share of the bare rate", "target")
-        show(f"vector face over PyBullet itself, {THREADS} processes", columns, lines)
+        for name, (processes, counts) in itertools.product(FAMILIES, BULLET_ROWS.items()):
+            for rows in counts:
+                rate, share = bullet_share(name, rows, given.rounds, given.seconds, processes)
+                results["face over pybullet"][f"{name} {rows} in {processes}"] = share
+                lines.append((name, str(processes), str(rows), per_second(rate), f"{share:.3f}", f"{BULLET_TARGET}"))
+        columns = ("robot", "processes", "rows", "steps/s", "share of the bare rate", "target")
+        show("vector face over PyBullet itself", columns, lines)
     if importlib.util.find_spec("envpool"):
         lines = []
         for rows in ROWS:

@@ -433,6 +433,32 @@ def test_a_used_world_of_bullet_is_a_fresh_one_however_wildly_it_was_used_and_wh
             assert used.state["qvel"].tobytes() == fresh.state["qvel"].tobytes()
 
 
+def test_worlds_that_were_interrupted_move_as_if_they_had_not_been(monkeypatch):
+    whole, broken = (Batch(family("CartBalance"), 0, 3, engine="pybullet", threads=1) for _ in range(2))
+    for batch in (whole, broken):
+        batch.seed(np.arange(3), [0, 1, 2])
+        batch.reset()
+        batch.step(batch.actions + 0.5, True)
+    worlds, step = broken._engine._worlds, pybullet_engine.World.step
+
+    def interrupted(world, *given):
+        if world is worlds.get(1):
+            raise KeyboardInterrupt
+        step(world, *given)
+
+    for batch in (whole, broken):
+        batch.state["moving"], batch.state["force"] = True, 1.5
+    before = broken.state.copy()
+    monkeypatch.setattr(pybullet_engine.World, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        broken._engine.advance()
+    monkeypatch.undo()
+    assert broken.state["qpos"].tobytes() == before["qpos"].tobytes()
+    for batch in (whole, broken):
+        batch._engine.advance()
+    assert broken.state["qpos"].tobytes() == whole.state["qpos"].tobytes() != before["qpos"].tobytes()
+
+
 def test_bullet_refuses_more_rows_than_it_survives():
     with pytest.raises(InvalidValue, match="at most 256 rows a process, got 257 in 1"):
         Batch(family("CartBalance"), 0, 257, engine="pybullet", threads=1)

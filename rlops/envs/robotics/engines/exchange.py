@@ -34,6 +34,7 @@ def give(moving, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart
             new_qpos[i, k] = qpos[i, k]
         for k in range(qvel.shape[1]):
             new_qvel[i, k] = qvel[i, k]
+        for k in range(warmstart.shape[1]):
             new_warmstart[i, k] = warmstart[i, k]
         for k in range(force.shape[1]):
             new_force[i, k] = force[i, k]
@@ -42,23 +43,30 @@ def give(moving, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart
 
 @compiled
 def take(moving, failed, qpos, qvel, warmstart, new_qpos, new_qvel, new_warmstart):
-    """Take over where the ``moving`` rows have come, unless their simulation ``failed`` or is no number any more."""
+    """Take over where the ``moving`` rows have come, unless their simulation ``failed`` or is no number any more.
+
+    Return how many of them have failed.
+    """
+    count = 0
     for i in range(len(moving)):
-        if not moving[i] or failed[i]:
+        if not moving[i]:
             continue
         total = 0.0
         for k in range(qpos.shape[1]):
             total += new_qpos[i, k]
         for k in range(qvel.shape[1]):
             total += new_qvel[i, k]
-        if not math.isfinite(total):
-            failed[i] = True
+        failed[i] |= not math.isfinite(total)
+        if failed[i]:
+            count += 1
             continue
         for k in range(qpos.shape[1]):
             qpos[i, k] = new_qpos[i, k]
         for k in range(qvel.shape[1]):
             qvel[i, k] = new_qvel[i, k]
+        for k in range(warmstart.shape[1]):
             warmstart[i, k] = new_warmstart[i, k]
+    return count
 
 
 @compiled
@@ -86,3 +94,41 @@ def mark_changed(moving, numbers, columns, known, changed):
                     known[i, k] = numbers[i, columns[k]]
         count += changed[i]
     return count
+
+
+@compiled
+def mark_elsewhere(moving, steps, changed, qpos, qvel, left_qpos, left_qvel, elsewhere):
+    """Mark the ``moving`` rows that have ``changed``, begin an episode, or are not where they were left.
+
+    Positions and velocities are int64, compared bit by bit. Those of moving rows become where they were left.
+    """
+    for i in range(len(moving)):
+        if not moving[i]:
+            continue
+        elsewhere[i] = changed[i] or steps[i] == 0
+        for now, left in ((qpos, left_qpos), (qvel, left_qvel)):
+            for k in range(now.shape[1]):
+                elsewhere[i] |= now[i, k] != left[i, k]
+                left[i, k] = now[i, k]
+
+
+@compiled
+def read_told(told, rows, qpos_from, qvel_from, free, qpos, qvel):
+    """Write what was ``told`` (m, t) of worlds into their ``rows`` (m,) of positions (n, q) and velocities (n, v).
+
+    ``qpos_from`` (q,) and ``qvel_from`` (v,) say where in ``told`` a number is; ``free`` (b, 2) where free bodies have
+    their orientation (w, x, y, z) and their spin, which is told in the world's frame and written in the body's own.
+    """
+    for m in range(len(rows)):
+        i = rows[m]
+        for k in range(len(qpos_from)):
+            qpos[i, k] = told[m, qpos_from[k]]
+        for k in range(len(qvel_from)):
+            qvel[i, k] = told[m, qvel_from[k]]
+        for b in range(len(free)):
+            turn, spin = free[b]
+            w, x, y, z = qpos[i, turn], qpos[i, turn + 1], qpos[i, turn + 2], qpos[i, turn + 3]
+            p, q, r = qvel[i, spin], qvel[i, spin + 1], qvel[i, spin + 2]
+            qvel[i, spin] = (1 - 2 * (y * y + z * z)) * p + 2 * (x * y + w * z) * q + 2 * (x * z - w * y) * r
+            qvel[i, spin + 1] = 2 * (x * y - w * z) * p + (1 - 2 * (x * x + z * z)) * q + 2 * (y * z + w * x) * r
+            qvel[i, spin + 2] = 2 * (x * z + w * y) * p + 2 * (y * z - w * x) * q + (1 - 2 * (x * x + y * y)) * r

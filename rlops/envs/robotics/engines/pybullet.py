@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rlops.envs.robotics.engines import Engine
+from rlops.envs.robotics.engines.exchange import bound, mark_changed, mark_elsewhere, read_told, take
 from rlops.envs.robotics.engines.shards import Shards
 from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Contact, Model, from_row, parameters_of, urdf
 from rlops.errors import InvalidValue, MissingExtra
@@ -187,7 +188,7 @@ class Reading:
         """Find where the numbers of every body of ``model`` are told, and where they belong."""
         at: dict[str, tuple[int, int]] = {}
         self._qpos_from, self._qvel_from = np.empty(model.positions, int), np.empty(model.velocities, int)
-        self._free: list[tuple[int, int]] = []
+        free: list[tuple[int, int]] = []
         q, v, told = 0, 0, 0
         for body in model.bodies:
             at[body.name] = q, v
@@ -198,21 +199,17 @@ class Reading:
                 q, v = at[tree[0].name]
                 self._qpos_from[q : q + 7] = told + np.array([0, 1, 2, 6, 3, 4, 5])
                 self._qvel_from[v : v + 6] = told + 7 + np.arange(6)
-                self._free.append((q + 3, v + 3))
+                free.append((q + 3, v + 3))
                 told += 13
             for number, body in enumerate(joints):
                 q, v = at[body.name]
                 self._qpos_from[q], self._qvel_from[v] = told + number, told + len(joints) + number
             told += 2 * len(joints)
+        self._free = np.array(free, int).reshape(-1, 2)
 
     def write(self, told: Sequence[Sequence[float]], qpos: np.ndarray, qvel: np.ndarray, rows: Sequence[int]) -> None:
         """Write what was ``told`` of worlds into their ``rows`` of positions (n, q) and velocities (n, v)."""
-        numbers = np.array(told)
-        positions, velocities = numbers[:, self._qpos_from], numbers[:, self._qvel_from]
-        for turn, spin in self._free:
-            turned = rotations(positions[:, turn : turn + 4]).transpose(0, 2, 1)
-            velocities[:, spin : spin + 3] = (turned @ velocities[:, spin : spin + 3, None])[:, :, 0]
-        qpos[rows], qvel[rows] = positions, velocities
+        read_told(np.array(told), np.array(rows), self._qpos_from, self._qvel_from, self._free, qpos, qvel)
 
 
 def rotations(quaternions: np.ndarray) -> np.ndarray:
@@ -257,52 +254,59 @@ class Worlds:
         self._process = os.getpid()
         self.kernel, self._params, self._state = kernel, np.asarray(params), np.asarray(state)
         names = [parameter.name for parameter in kernel.PARAMETERS]
-        self._columns = np.array([names.index(name) for name in parameters_of(kernel.build, self._params[0])])
-        self._bits = self._params.view(np.int64).reshape(len(self._params), -1)
-        self._made_from = self._bits[:, self._columns]
+        columns = np.array([names.index(name) for name in parameters_of(kernel.build, self._params[0])], np.int64)
+        bits = self._params.view(np.int64).reshape(len(self._params), -1)
+        moving, failed, qpos, qvel = (self._state[name] for name in ("moving", "failed", "qpos", "qvel"))
         self._reading = Reading(from_row(kernel.build, self._params[0]))
-        self._left = {name: self._state[name].copy() for name in ("qpos", "qvel")}
+        self._left = qpos.copy(), qvel.copy()
         """Where a row's world was left when it moved last."""
+        self._changed, self._elsewhere = np.zeros((2, len(moving)), np.bool_)
+        now, left = (tuple(array.view(np.int64) for array in pair) for pair in ((qpos, qvel), self._left))
+        nothing = np.zeros((len(moving), 0))
+        self._mark_changed = bound(mark_changed, moving, bits, columns, bits[:, columns], self._changed)
+        self._mark_elsewhere = bound(
+            mark_elsewhere, moving, self._state["steps"], self._changed, *now, *left, self._elsewhere
+        )
+        self._take = bound(take, moving, failed, qpos, qvel, nothing, *self._left, nothing)
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
         if self._process != os.getpid():  # a fork has copies of its parent's worlds, and must not move them
             self._worlds, self._process = {}, os.getpid()
-        moving = self._state["moving"]
-        made_from, left = self._bits[:, self._columns], self._left
-        changed = (made_from != self._made_from).any(axis=1)
-        elsewhere = changed | (self._state["steps"] == 0)
-        for name, was in left.items():
-            elsewhere |= (self._state[name].view(np.int64) != was.view(np.int64)).any(axis=1)
-            was[moving] = self._state[name][moving]
-        qpos, qvel = left.values()
-        forces, begins = self._state["force"].tolist(), elsewhere.tolist()
-        rows, told = np.flatnonzero(moving).tolist(), []
+        self._mark_changed()
+        self._mark_elsewhere()
+        try:
+            self._move()
+        except BaseException:  # some worlds are where no row was left
+            self.close()
+            raise
+        if self._take():
+            for row in np.flatnonzero(self._state["moving"] & self._state["failed"]).tolist():
+                self._worlds.pop(row).close()
+
+    def _move(self) -> None:
+        """Move the worlds of the rows that move, and write down where they are left."""
+        forces, elsewhere = self._state["force"].tolist(), self._elsewhere.tolist()
+        rows, told = np.flatnonzero(self._state["moving"]).tolist(), []
         for row in rows:
             world = self._worlds.get(row)
-            if world is None or begins[row]:
-                world = self._placed(row, world, changed[row])
+            if world is None or elsewhere[row]:
+                world = self._placed(row, world)
             world.step(forces[row], self.kernel.SUBSTEPS)
             told.append(world.told())
         if told:
-            self._reading.write(told, qpos, qvel, rows)
-        self._made_from[moving] = made_from[moving]
-        whole = moving & np.isfinite(qpos).all(axis=1) & np.isfinite(qvel).all(axis=1)
-        for name, was in left.items():
-            self._state[name][whole] = was[whole]
-        for row in np.flatnonzero(moving & ~whole).tolist():
-            self._state["failed"][row] = True
-            self._worlds.pop(row).close()
+            self._reading.write(told, *self._left, rows)
 
-    def _placed(self, row: int, world: World | None, changed: bool) -> World:
+    def _placed(self, row: int, world: World | None) -> World:
         """Return the world of a row that is not where it was left there, or begins: made anew, then put there."""
         if world is None:
             world = self._worlds[row] = World(from_row(self.kernel.build, self._params[row]))
-        elif changed:
+        elif self._changed[row]:
             world.remake(from_row(self.kernel.build, self._params[row]))
         elif world.model.contacts:
             world.remake(world.model)
-        world.place(self._left["qpos"][row], self._left["qvel"][row])
+        qpos, qvel = self._left
+        world.place(qpos[row], qvel[row])
         return world
 
     def close(self) -> None:
