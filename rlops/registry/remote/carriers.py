@@ -403,9 +403,8 @@ class Channel:
         if self._serves:
             return frames[0]
         if not lend:
-            if len(self._in_turn) < _IN_TURN:
-                self._in_turn.append(Frame.allocated(frames[0].room))
-            self._in_turn.append(self._in_turn.pop(0))
+            fresh = len(self._in_turn) < _IN_TURN
+            self._in_turn.append(Frame.allocated(frames[0].room) if fresh else self._in_turn.pop(0))
             return self._in_turn[-1]
         for number, frame in enumerate(frames):
             if not frame.held:

@@ -184,11 +184,13 @@ def test_a_view_of_a_copy_stays_intact_too(address, shared_memory):
 @pytest.mark.parametrize("shared_memory", [False, True])
 def test_without_copies_results_survive_one_step_and_share_buffers(address, shared_memory):
     with RemoteVectorEnv(address(DISPATCH), 8, copy=False, shared_memory=shared_memory) as remote:
-        remote.reset(seed=0)
-        first = remote.step(np.zeros(8, np.int64))[0]
-        before = first.copy()
-        remote.step(np.zeros(8, np.int64))
-        np.testing.assert_array_equal(first, before)
+        last = remote.reset(seed=0)[0]
+        for _ in range(5):
+            before = last.copy()
+            following = remote.step(np.zeros(8, np.int64))[0]
+            assert not np.array_equal(following, before)
+            np.testing.assert_array_equal(last, before)
+            last = following
         rounds = [remote.step(np.zeros(8, np.int64))[0].ctypes.data for _ in range(14)]
         assert len(set(rounds)) < len(rounds)
 
