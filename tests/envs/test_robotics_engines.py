@@ -459,6 +459,28 @@ def test_worlds_that_were_interrupted_move_as_if_they_had_not_been(monkeypatch):
     assert broken.state["qpos"].tobytes() == whole.state["qpos"].tobytes() != before["qpos"].tobytes()
 
 
+def test_worlds_are_closed_with_their_rows():
+    batch = Batch(family("CartBalance"), 0, 3, engine="pybullet", threads=1)
+    batch.reset()
+    batch.step(batch.actions, True)
+    clients = [world.client for world in batch._engine._worlds.values()]
+    assert all(pybullet_engine.pybullet.isConnected(client) for client in clients)
+    del batch
+    gc.collect()
+    assert not any(pybullet_engine.pybullet.isConnected(client) for client in clients)
+
+
+def test_a_process_that_keeps_worlds_until_its_end_says_nothing():
+    code = (
+        "import json, gymnasium, rlops\n"
+        "envs = gymnasium.make_vec('rlops/CartBalance-v0', num_envs=2, engine='pybullet')\n"
+        "envs.reset(seed=0), envs.step(envs.action_space.sample())\n"
+        "json.keeps_all_of_this = lambda: None\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("", "")
+
+
 def test_bullet_refuses_more_rows_than_it_survives():
     with pytest.raises(InvalidValue, match="at most 256 rows a process, got 257 in 1"):
         Batch(family("CartBalance"), 0, 257, engine="pybullet", threads=1)

@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -250,8 +251,7 @@ class Worlds:
 
     def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray):
         """Prepare a world for every row; none is opened before it moves."""
-        self._worlds: dict[int, World] = {}
-        self._process = os.getpid()
+        self._have_worlds()
         self.kernel, self._params, self._state = kernel, np.asarray(params), np.asarray(state)
         names = [parameter.name for parameter in kernel.PARAMETERS]
         columns = np.array([names.index(name) for name in parameters_of(kernel.build, self._params[0])], np.int64)
@@ -269,10 +269,16 @@ class Worlds:
         )
         self._take = bound(take, moving, failed, qpos, qvel, nothing, *self._left, nothing)
 
+    def _have_worlds(self) -> None:
+        """Let this process have worlds, none so far; with this object they are gone."""
+        self._worlds: dict[int, World] = {}
+        self._process = os.getpid()
+        weakref.finalize(self, _close, self._worlds, self._process).atexit = False
+
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
         if self._process != os.getpid():  # a fork has copies of its parent's worlds, and must not move them
-            self._worlds, self._process = {}, os.getpid()
+            self._have_worlds()
         self._mark_changed()
         self._mark_elsewhere()
         try:
@@ -311,13 +317,14 @@ class Worlds:
 
     def close(self) -> None:
         """Close all worlds."""
-        if self._process == os.getpid():
-            for world in self._worlds.values():
-                world.close()
-        self._worlds = {}
+        _close(self._worlds, self._process)
 
-    def __del__(self) -> None:
-        self.close()
+
+def _close(worlds: dict[int, World], process: int) -> None:
+    """Close all ``worlds``, if they are this process's."""
+    if process == os.getpid():
+        while worlds:
+            worlds.popitem()[1].close()
 
 
 def opened(kernel: Any, params: np.ndarray, state: np.ndarray, threads: int) -> Engine:
