@@ -10,11 +10,13 @@ of one begins without such memory.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 import tempfile
 import weakref
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -77,7 +79,7 @@ class World:
         for tree in model.roots():
             self._load(tree)
         self._touch()
-        self._motors = [self._places[body.name] for body in model.motors]
+        self._motors = _by_tree([self._places[body.name] for body in model.motors])
         self._trees = [self._tree(tree) for tree in model.roots()]
 
     def _settings(self) -> None:
@@ -165,17 +167,27 @@ class World:
 
     def step(self, force: Sequence[float], substeps: int) -> None:
         """Move everything by ``substeps`` with the motors' ``force`` held."""
-        driven = [(*place, one) for place, one in zip(self._motors, force, strict=True)]
+        driven = [(loaded, links, force[part]) for loaded, links, part in self._motors]
         for _ in range(substeps):
-            for loaded, link, one in driven:
-                pybullet.setJointMotorControl2(
-                    loaded, link, pybullet.TORQUE_CONTROL, force=one, physicsClientId=self.client
+            for loaded, links, forces in driven:
+                pybullet.setJointMotorControlArray(
+                    loaded, links, pybullet.TORQUE_CONTROL, forces=forces, physicsClientId=self.client
                 )
             pybullet.stepSimulation(physicsClientId=self.client)
 
     def close(self) -> None:
         """Close the physics server."""
         pybullet.disconnect(physicsClientId=self.client)
+
+
+def _by_tree(places: Sequence[tuple[int, int]]) -> list[tuple[int, list[int], slice]]:
+    """Return the trees of ``places`` in their order, of each the links, and which of the places they are."""
+    found, start = [], 0
+    for loaded, group in itertools.groupby(places, key=itemgetter(0)):
+        links = [link for _, link in group]
+        found.append((loaded, links, slice(start, start + len(links))))
+        start += len(links)
+    return found
 
 
 class Reading:
