@@ -109,12 +109,16 @@ def cost_of_randomization(name: str, rows: int, rounds: int, controller: str) ->
     return found
 
 
-def bare_bullet(name: str, rows: int, seconds: float, pipe: Connection) -> None:
+def bare_bullet(name: str, rows: int, seconds: float, compiled: bool, pipe: Connection) -> None:
     """Tell the rate [rows' control steps/s] at which PyBullet itself steps ``rows`` nominal worlds, whenever asked.
 
     They move as those of the face do: from where its rows were, under the forces that its motors had, again and again.
+    They are told so by PyBullet's functions, as its guide says, or by the commands below these from ``compiled`` code.
+    Nobody reads where they are.
     """
-    from rlops.envs.robotics.engines.pybullet import World
+    import benchmarks.bullet
+    from rlops.envs.robotics.engines import bullet
+    from rlops.envs.robotics.engines import pybullet as engine
 
     kernel = family(name).kernel(0)
     env = face(name, rows, "pybullet", 1)
@@ -122,15 +126,24 @@ def bare_bullet(name: str, rows: int, seconds: float, pipe: Connection) -> None:
     forces = []
     for actions in drawn(env, STEPS):
         env.step(actions)
-        forces.append(env.state["force"].tolist())
+        forces.append(env.state["force"].copy())
     env.close()
-    worlds = [World(nominal_model(kernel)) for _ in range(rows)]
+    model = nominal_model(kernel)
+    worlds = [(engine if compiled else benchmarks.bullet).World(model) for _ in range(rows)]
+    if compiled:
+        servers, motors = np.array([world.server for world in worlds]), engine.Movement(worlds[0]).motors
+        everyone, nobody, nothing = np.ones(rows, np.bool_), np.zeros((0, 3), np.int64), np.zeros((rows, 0))
+    lists = [now.tolist() for now in forces]
 
     def run() -> None:
         for world, (qpos, qvel) in zip(worlds, begin, strict=True):
             world.place(qpos, qvel)
-        for now in forces:
-            for world, force in zip(worlds, now, strict=True):
+        if compiled:
+            for now in forces:
+                bullet.move(everyone, servers, motors, nobody, now, kernel.SUBSTEPS, nothing)
+            return
+        for one in lists:
+            for world, force in zip(worlds, one, strict=True):
                 world.step(force, kernel.SUBSTEPS)
 
     rate = repeated(run, STEPS * rows)
@@ -140,12 +153,15 @@ def bare_bullet(name: str, rows: int, seconds: float, pipe: Connection) -> None:
 
 
 @contextlib.contextmanager
-def bare_processes(name: str, rows: int, seconds: float, count: int) -> Iterator[Callable[[float], float]]:
+def bare_processes(
+    name: str, rows: int, seconds: float, count: int, compiled: bool
+) -> Iterator[Callable[[float], float]]:
     """Yield a side that steps ``rows`` of PyBullet in ``count`` processes at once, each as fast as it can."""
     context = get_context("spawn")
     pipes = [context.Pipe() for _ in range(count)]
     processes = [
-        context.Process(target=bare_bullet, args=(name, rows // count, seconds, theirs)) for _, theirs in pipes
+        context.Process(target=bare_bullet, args=(name, rows // count, seconds, compiled, theirs))
+        for _, theirs in pipes
     ]
     for process in processes:
         process.start()
@@ -175,13 +191,20 @@ def stepping(env: Any, actions: np.ndarray) -> Callable[[float], float]:
     return repeated(run, actions.shape[0] * actions.shape[1])
 
 
-def bullet_share(name: str, rows: int, rounds: int, seconds: float, processes: int) -> tuple[float, float]:
-    """Return the rate of the vector face on PyBullet, and its share of that of PyBullet itself."""
+def bullet_shares(name: str, rows: int, rounds: int, seconds: float, processes: int) -> tuple[float, float, float]:
+    """Return the rate of the vector face on PyBullet, and its shares of those of PyBullet itself.
+
+    The first share is that of the rate of PyBullet's functions, the second of that of their commands alone.
+    """
     env = face(name, rows, "pybullet", processes)
-    with bare_processes(name, rows, seconds, processes) as bare_rate:
-        rates = interleaved({"face": stepping(env, drawn(env, 4)), "bare": bare_rate}, rounds, seconds)
+    with (
+        bare_processes(name, rows, seconds, processes, compiled=False) as functions,
+        bare_processes(name, rows, seconds, processes, compiled=True) as commands,
+    ):
+        sides = {"face": stepping(env, drawn(env, 4)), "functions": functions, "commands": commands}
+        rates = interleaved(sides, rounds, seconds)
     env.close()
-    return median(rates, "face"), ratio(rates, "face", "bare")
+    return median(rates, "face"), ratio(rates, "face", "functions"), ratio(rates, "face", "commands")
 
 
 def over_envpool(rows: int, rounds: int, seconds: float) -> tuple[float, float]:
@@ -229,10 +252,12 @@ def main() -> None:
         lines = []
         for name, (processes, counts) in itertools.product(FAMILIES, BULLET_ROWS.items()):
             for rows in counts:
-                rate, share = bullet_share(name, rows, given.rounds, given.seconds, processes)
-                results["face over pybullet"][f"{name} {rows} in {processes}"] = share
-                lines.append((name, str(processes), str(rows), per_second(rate), f"{share:.3f}", f"{BULLET_TARGET}"))
-        columns = ("robot", "processes", "rows", "steps/s", "share of the bare rate", "target")
+                rate, *shares = bullet_shares(name, rows, given.rounds, given.seconds, processes)
+                for side, share in zip(("functions", "commands"), shares, strict=True):
+                    results["face over pybullet"][f"{name} {rows} in {processes}, {side}"] = share
+                told = (f"{share:.3f}" for share in shares)
+                lines.append((name, str(processes), str(rows), per_second(rate), *told, f"{BULLET_TARGET}"))
+        columns = ("robot", "processes", "rows", "steps/s", "share of its functions", "of the commands alone", "target")
         show("vector face over PyBullet itself", columns, lines)
     if importlib.util.find_spec("envpool"):
         lines = []

@@ -62,7 +62,7 @@ def test_however_long_the_episodes_few_worlds_of_the_other_engine_are_open_at_a_
     monkeypatch.setattr(pybullet_engine.World, "__init__", lambda w, *of: (opened.append(w), real[0](w, *of))[1])
     monkeypatch.setattr(pybullet_engine.World, "close", lambda w: (opened.remove(w), real[1](w))[1])
     most = []
-    monkeypatch.setattr(pybullet_engine.World, "step", lambda *_: most.append(len(opened)))
+    monkeypatch.setattr(pybullet_engine.World, "place", lambda *_: most.append(len(opened)))
     found = engine_gap(CART, make_controller("lqr", CART), episodes=3, every=1)
     assert found.states == MOST_STATES == len(most)
     assert max(most) <= 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from rlops.envs.robotics import (
 from rlops.envs.robotics.engines import mujoco as mujoco_engine
 from rlops.envs.robotics.engines import nominal_model, shards
 from rlops.envs.robotics.engines import pybullet as pybullet_engine
+from rlops.envs.robotics.engines.bullet import b3, submit
 from rlops.envs.robotics.engines.shards import Shards
 from rlops.envs.robotics.model import (
     FLOOR,
@@ -122,16 +124,19 @@ def _free_run(name, engine, params, seconds=4.0):
         return np.array(found)
     world = pybullet_engine.World(model)
     world.place(qpos, qvel)
+    move = _moving([world], force[None], 1, qpos[None], qvel[None])
     for _ in range(steps):
-        world.step(force, 1)
-        _read(world, qpos, qvel)
+        move()
         found.append(np.concatenate([qpos, qvel]))
     world.close()
     return np.array(found)
 
 
-def _read(world, qpos, qvel):
-    pybullet_engine.Reading(world.model).write([world.told()], qpos[None], qvel[None], [0])
+def _moving(worlds, force, substeps, qpos, qvel):
+    """Return what moves all ``worlds`` whenever called."""
+    servers = np.array([world.server for world in worlds])
+    everyone = np.ones(len(worlds), np.bool_)
+    return pybullet_engine.Movement(worlds[0]).of(everyone, servers, force, substeps, qpos, qvel)
 
 
 # -- friction --------------------------------------------------------------------------------------------------
@@ -162,13 +167,11 @@ def _slid_m(engine, friction, speed):
         return data.qpos[0] - start
     world = pybullet_engine.World(model)
     world.place(qpos, np.zeros(6))
-    world.step(np.zeros(0), 250)
-    _read(world, qpos, qvel)
+    _moving([world], np.zeros((1, 0)), 250, qpos[None], qvel[None])()
     start = qpos[0]
     qvel[0] = speed
     world.place(qpos, qvel)
-    world.step(np.zeros(0), 750)
-    _read(world, qpos, qvel)
+    _moving([world], np.zeros((1, 0)), 750, qpos[None], qvel[None])()
     world.close()
     return qpos[0] - start
 
@@ -187,33 +190,56 @@ def test_what_bullet_tells_of_many_worlds_at_once_is_what_was_put_into_each():
     kernel = family("ArmPush").kernel(0)
     model = nominal_model(kernel)
     assert {body.joint for body in model.bodies} > {"free"}
-    reading, rng = pybullet_engine.Reading(model), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     qpos, qvel = rng.normal(size=(3, model.positions)), rng.normal(size=(3, model.velocities))
     turn = 3 + [body.joint for body in model.bodies].index("free")  # all before it have one joint each
     qpos[:, turn] = np.abs(qpos[:, turn])  # the other sign is the same orientation
     qpos[:, turn : turn + 4] /= np.linalg.norm(qpos[:, turn : turn + 4], axis=1, keepdims=True)
-    told = []
-    for row in range(3):
-        world = pybullet_engine.World(model)
-        world.place(qpos[row], qvel[row])
-        told.append(world.told())
-        world.close()
-    found = np.zeros((5, model.positions)), np.zeros((5, model.velocities))
-    reading.write(told, *found, [4, 0, 2])
+    worlds = [pybullet_engine.World(model) for _ in range(3)]
+    for world, *placed in zip(worlds, qpos, qvel, strict=True):
+        world.place(*placed)
+    found = np.full((3, model.positions), 7.0), np.full((3, model.velocities), 7.0)
+    servers, moving = np.array([world.server for world in worlds]), np.array([True, False, True])
+    pybullet_engine.Movement(worlds[1]).of(moving, servers, np.zeros((3, 2)), 0, *found)()
     for put, got in zip((qpos, qvel), found, strict=True):
-        np.testing.assert_allclose(got[[4, 0, 2]], put, atol=1e-12)
-        assert not got[[1, 3]].any()
+        np.testing.assert_allclose(got[moving], put[moving], atol=1e-12)
+        assert (got[~moving] == 7.0).all()
+    for world in worlds:
+        world.close()
+
+
+def test_a_world_that_tells_nothing_is_an_error():
+    world = pybullet_engine.World(nominal_model(kernel_cart_balance))
+    submit(world.server, b3.b3InitResetSimulationCommand(world.server))  # and with it all bodies are gone
+    with pytest.raises(EngineLost, match="Bullet told nothing of row 0"):
+        _moving([world], np.zeros((1, 1)), 1, np.zeros((1, 2)), np.zeros((1, 2)))()
+    world.close()
+
+
+def test_a_body_that_bullet_refuses_is_named():
+    cart = nominal_model(kernel_cart_balance)
+    twice = replace(cart, bodies=(cart.bodies[0], replace(cart.bodies[1], name="cart")))
+    with pytest.raises(InvalidValue, match="Bullet must load the body cart, but it refused"):
+        pybullet_engine.World(twice)
 
 
 @pytest.mark.parametrize("visible", [False, True])
 def test_what_only_a_picture_shows_is_loaded_for_pictures_alone(visible):
+    class Shapes(ctypes.Structure):
+        _fields_ = (("count", ctypes.c_int), ("data", ctypes.c_void_p))
+
+    ask, answer = b3.b3InitRequestVisualShapeInformation, b3.b3GetVisualShapeInformation
+    ask.argtypes, ask.restype = (ctypes.c_ssize_t, ctypes.c_int), ctypes.c_ssize_t
+    answer.argtypes = (ctypes.c_ssize_t, ctypes.POINTER(Shapes))
     world = pybullet_engine.World(nominal_model(kernel_arm_push), visible=visible)
-    shapes = sum(
-        len(pybullet_engine.pybullet.getVisualShapeData(body, physicsClientId=world.client))
-        for body in range(pybullet_engine.pybullet.getNumBodies(physicsClientId=world.client))
-    )
+    count = 0
+    for body in {tree for tree, _ in world.places.values()}:
+        shapes = Shapes()
+        submit(world.server, ask(world.server, body))
+        answer(world.server, shapes)
+        count += shapes.count
     world.close()
-    assert (shapes > 3) == visible
+    assert (count > 3) == visible
 
 
 def test_bullet_gets_a_friction_for_every_body_whose_products_are_those_of_the_pairs():
@@ -439,17 +465,18 @@ def test_worlds_that_were_interrupted_move_as_if_they_had_not_been(monkeypatch):
         batch.seed(np.arange(3), [0, 1, 2])
         batch.reset()
         batch.step(batch.actions + 0.5, True)
-    worlds, step = broken._engine._worlds, pybullet_engine.World.step
+    worlds, place = broken._engine._worlds, pybullet_engine.World.place
 
     def interrupted(world, *given):
         if world is worlds.get(1):
             raise KeyboardInterrupt
-        step(world, *given)
+        place(world, *given)
 
     for batch in (whole, broken):
         batch.state["moving"], batch.state["force"] = True, 1.5
+        batch.state["qvel"][:, 0] += 0.1
     before = broken.state.copy()
-    monkeypatch.setattr(pybullet_engine.World, "step", interrupted)
+    monkeypatch.setattr(pybullet_engine.World, "place", interrupted)
     with pytest.raises(KeyboardInterrupt):
         broken._engine.advance()
     monkeypatch.undo()
@@ -459,15 +486,18 @@ def test_worlds_that_were_interrupted_move_as_if_they_had_not_been(monkeypatch):
     assert broken.state["qpos"].tobytes() == whole.state["qpos"].tobytes() != before["qpos"].tobytes()
 
 
-def test_worlds_are_closed_with_their_rows():
+def test_worlds_are_closed_with_their_rows(monkeypatch):
+    closed, close = [], pybullet_engine.World.close
+    monkeypatch.setattr(pybullet_engine.World, "close", lambda world: (closed.append(world.server), close(world)))
     batch = Batch(family("CartBalance"), 0, 3, engine="pybullet", threads=1)
     batch.reset()
     batch.step(batch.actions, True)
-    clients = [world.client for world in batch._engine._worlds.values()]
-    assert all(pybullet_engine.pybullet.isConnected(client) for client in clients)
+    servers = [world.server for world in batch._engine._worlds.values()]
+    assert len(set(servers)) == 3
+    assert closed == []
     del batch
     gc.collect()
-    assert not any(pybullet_engine.pybullet.isConnected(client) for client in clients)
+    assert sorted(closed) == sorted(servers)
 
 
 def test_a_process_that_keeps_worlds_until_its_end_says_nothing():

@@ -12,7 +12,7 @@ from matplotlib import image
 
 import rlops  # noqa: F401
 from rlops.agents_baseline.robot_picture import write_picture
-from rlops.envs.robotics import ROBOTICS, render
+from rlops.envs.robotics import ROBOTICS, engines, render
 from rlops.errors import MissingExtra
 
 IDS = [f"rlops/{f.name}-v0" for f in ROBOTICS]
@@ -83,7 +83,9 @@ def test_drawing_changes_nothing(id):
 def test_where_nothing_can_draw_the_error_says_what_to_install(monkeypatch):
     env = _started("rlops/ArmPush-v0")
     monkeypatch.setattr(render, "opengl", lambda: None)
-    monkeypatch.delitem(sys.modules, "rlops.envs.robotics.engines.pybullet", raising=False)
+    for module in ("bullet", "pybullet"):
+        monkeypatch.delitem(sys.modules, f"rlops.envs.robotics.engines.{module}", raising=False)
+        monkeypatch.delattr(engines, module, raising=False)
     monkeypatch.setitem(sys.modules, "pybullet", None)
     with pytest.raises(MissingExtra, match=r"picture, where MuJoCo finds neither EGL nor OSMesa.*rlops\[robotics\]"):
         env.render()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import gymnasium as gym
 import mujoco
 import numpy as np
+import pybullet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from rlops.agents_baseline.evaluate import evaluate
 from rlops.envs.batch import Batch
 from rlops.envs.contract import family
 from rlops.envs.robotics import amr, hall, kernel_warehouse_fleet, kernel_warehouse_nav
-from rlops.envs.robotics.engines.pybullet import pybullet
 from rlops.envs.robotics.model import GRAVITY
 from rlops.envs.robotics.rays import is_between, ray_to_box, ray_to_circle
 

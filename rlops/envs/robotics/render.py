@@ -160,43 +160,22 @@ def _add_mark(scene: Any, mark: Geom) -> None:
 def _drawn_in_software(model: Model, qpos: np.ndarray, marks: tuple[Geom, ...]) -> np.ndarray:
     """Return a picture made by PyBullet's renderer."""
     try:
-        from rlops.envs.robotics.engines.pybullet import World, pybullet
+        from rlops.envs.robotics.engines import bullet
+        from rlops.envs.robotics.engines.pybullet import World
     except MissingExtra:
         raise MissingExtra("a picture, where MuJoCo finds neither EGL nor OSMesa,", "robotics") from None
     world, view = World(model, visible=True), VIEWS[model.name]
     try:
-        client = {"physicsClientId": world.client}
         world.place(qpos, np.zeros(model.velocities))
-        ground = pybullet.createVisualShape(
-            pybullet.GEOM_BOX, halfExtents=(12, 12, 0.005), rgbaColor=(0.83, 0.84, 0.86, 1), **client
-        )
-        pybullet.createMultiBody(0, baseVisualShapeIndex=ground, basePosition=(0, 0, -0.006), **client)
-        for shape in (*model.scenery, *marks):
-            _show(pybullet, shape, client)
-        seen_from = pybullet.computeViewMatrixFromYawPitchRoll(
-            view.at, view.distance, view.azimuth - 90.0, view.elevation, 0.0, 2
-        )
-        through = pybullet.computeProjectionMatrixFOV(45.0, WIDTH / HEIGHT, 0.05, 20.0)
-        pixels = pybullet.getCameraImage(
-            WIDTH, HEIGHT, seen_from, through, lightDirection=(1, -1, 2), renderer=pybullet.ER_TINY_RENDERER, **client
-        )[2]
+        ground = Geom("box", (12, 12, 0.005), (0, 0, -0.006), colour=(0.83, 0.84, 0.86))
+        for shape in (ground, *model.scenery, *marks):
+            seen = bullet.create_picture_of(world.server, shape.shape, shape.size, shape.colour)
+            bullet.create_body(world.server, visual=seen, at=shape.at, turned=_TURNED[shape.along])
+        azimuth, elevation = view.azimuth - 90.0, view.elevation
+        return bullet.picture(world.server, WIDTH, HEIGHT, view.at, view.distance, azimuth, elevation)
     finally:
         world.close()
-    return np.ascontiguousarray(np.asarray(pixels, np.uint8).reshape(HEIGHT, WIDTH, 4)[:, :, :3])
 
 
-def _show(pybullet: Any, shape: Geom, client: dict[str, int]) -> None:
-    """Add a shape that is only seen."""
-    colour = (*shape.colour, 1.0)
-    if shape.shape == "sphere":
-        made = pybullet.createVisualShape(pybullet.GEOM_SPHERE, radius=shape.size[0], rgbaColor=colour, **client)
-    elif shape.shape == "cylinder":
-        made = pybullet.createVisualShape(
-            pybullet.GEOM_CYLINDER, radius=shape.size[0], length=2 * shape.size[1], rgbaColor=colour, **client
-        )
-    else:
-        made = pybullet.createVisualShape(pybullet.GEOM_BOX, halfExtents=shape.size, rgbaColor=colour, **client)
-    turned = pybullet.getQuaternionFromEuler(
-        {"x": (0, np.pi / 2, 0), "y": (np.pi / 2, 0, 0)}.get(shape.along, (0, 0, 0))
-    )
-    pybullet.createMultiBody(0, baseVisualShapeIndex=made, basePosition=shape.at, baseOrientation=turned, **client)
+_TURNED = {"x": (0, 0.5**0.5, 0, 0.5**0.5), "y": (0.5**0.5, 0, 0, 0.5**0.5), "z": (0, 0, 0, 1)}
+"""Quaternions (x, y, z, w) that turn z into an axis."""

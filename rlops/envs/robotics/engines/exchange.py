@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any
 
 import numba
-import numpy as np
 
 from rlops.envs.compiling import compiled
 
 
-def bound(function: Any, *arguments: np.ndarray) -> Callable[[], Any]:
+def bound(function: Any, *arguments: Any) -> Callable[[], Any]:
     """Return a compiled ``function`` that takes nothing and always works on ``arguments``, whatever they hold then.
 
     Numba's dispatcher would look at the types of all arrays in every call: with an engine's memory still in the caches
@@ -97,34 +96,38 @@ def mark_changed(moving, numbers, columns, known, changed):
 
 
 @compiled
-def mark_elsewhere(moving, steps, changed, qpos, qvel, left_qpos, left_qvel, elsewhere):
-    """Mark the ``moving`` rows that have ``changed``, begin an episode, or are not where they were left.
+def mark_elsewhere(moving, steps, servers, changed, qpos, qvel, left_qpos, left_qvel, elsewhere):
+    """Mark the ``moving`` rows that have no server or are not where they were left; return how many.
 
-    Positions and velocities are int64, compared bit by bit. Those of moving rows become where they were left.
+    So are those that have ``changed`` or begin an episode. Positions and velocities are int64, compared bit by bit.
+    Those of moving rows become where they were left.
     """
+    count = 0
     for i in range(len(moving)):
-        if not moving[i]:
-            continue
-        elsewhere[i] = changed[i] or steps[i] == 0
-        for now, left in ((qpos, left_qpos), (qvel, left_qvel)):
-            for k in range(now.shape[1]):
-                elsewhere[i] |= now[i, k] != left[i, k]
-                left[i, k] = now[i, k]
+        elsewhere[i] = moving[i] and (changed[i] or steps[i] == 0 or servers[i] == 0)
+        if moving[i]:
+            for now, left in ((qpos, left_qpos), (qvel, left_qvel)):
+                for k in range(now.shape[1]):
+                    elsewhere[i] |= now[i, k] != left[i, k]
+                    left[i, k] = now[i, k]
+        count += elsewhere[i]
+    return count
 
 
 @compiled
-def read_told(told, rows, qpos_from, qvel_from, free, qpos, qvel):
-    """Write what was ``told`` (m, t) of worlds into their ``rows`` (m,) of positions (n, q) and velocities (n, v).
+def read_told(moving, told, qpos_from, qvel_from, free, qpos, qvel):
+    """Write what was ``told`` (n, t) of the ``moving`` worlds as positions (n, q) and velocities (n, v).
 
     ``qpos_from`` (q,) and ``qvel_from`` (v,) say where in ``told`` a number is; ``free`` (b, 2) where free bodies have
     their orientation (w, x, y, z) and their spin, which is told in the world's frame and written in the body's own.
     """
-    for m in range(len(rows)):
-        i = rows[m]
+    for i in range(len(moving)):
+        if not moving[i]:
+            continue
         for k in range(len(qpos_from)):
-            qpos[i, k] = told[m, qpos_from[k]]
+            qpos[i, k] = told[i, qpos_from[k]]
         for k in range(len(qvel_from)):
-            qvel[i, k] = told[m, qvel_from[k]]
+            qvel[i, k] = told[i, qvel_from[k]]
         for b in range(len(free)):
             turn, spin = free[b]
             w, x, y, z = qpos[i, turn], qpos[i, turn + 1], qpos[i, turn + 2], qpos[i, turn + 3]

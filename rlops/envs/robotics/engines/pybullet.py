@@ -9,220 +9,210 @@ of one begins without such memory.
 
 from __future__ import annotations
 
-import importlib
-import itertools
 import os
-import sys
 import tempfile
 import weakref
-from collections.abc import Sequence
-from operator import itemgetter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from rlops.envs.robotics.engines import Engine
+from rlops.envs.robotics.engines import Engine, bullet
+from rlops.envs.robotics.engines.bullet import b3, submit
 from rlops.envs.robotics.engines.exchange import bound, mark_changed, mark_elsewhere, read_told, take
 from rlops.envs.robotics.engines.shards import Shards
 from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Contact, Model, from_row, parameters_of, urdf
-from rlops.errors import InvalidValue, MissingExtra
-
-
-def _quiet_import() -> Any:
-    """Import PyBullet without the line about its build that it prints."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        return importlib.import_module("pybullet")
-    except ImportError:
-        raise MissingExtra("the engine pybullet", "robotics") from None
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-pybullet = _quiet_import()
+from rlops.errors import EngineLost, InvalidValue
 
 MOST_WORLDS = 256
-"""A world takes 36 MB, and Bullet ends the process that opens more than 1,024."""
+"""A world takes 36 MB."""
 _FAST = 1e9
 """A joint's velocity [rad/s or m/s] that is never reached; Bullet's default would cut it at 100."""
 
 
 class World:
-    """One simulation of one model."""
+    """One simulation of one model, in a physics server of its own."""
 
     def __init__(self, model: Model, *, visible: bool = False):
-        """Load ``model`` into a physics server of its own; ``visible`` also loads what only a picture shows."""
+        """Load ``model``; ``visible`` also loads what only a picture shows."""
         # Shapes that are only seen take four fifths of the time that a robot takes to load.
-        self._flags = pybullet.URDF_USE_INERTIA_FROM_FILE | (0 if visible else pybullet.URDF_IGNORE_VISUAL_SHAPES)
-        self.client = pybullet.connect(pybullet.DIRECT)
-        if self.client < 0:
-            raise InvalidValue("A physics server of PyBullet must open, but it refused. Use fewer rows a process.")
+        self._flags = bullet.USE_INERTIA_FROM_FILE | (0 if visible else bullet.IGNORE_VISUAL_SHAPES)
+        self.server: int = b3.b3ConnectPhysicsDirect()
         self._make(model)
 
     def remake(self, model: Model) -> None:
         """Load ``model`` as into a new world, but into this server: to open one takes longer than all else."""
-        pybullet.resetSimulation(physicsClientId=self.client)
+        submit(self.server, b3.b3InitResetSimulationCommand(self.server))
         self._make(model)
 
     def _make(self, model: Model) -> None:
         self.model = model
         self._settings()
-        self._places: dict[str, tuple[int, int]] = {}
+        self.places: dict[str, tuple[int, bullet.Joint | None]] = {}
+        """Where every body is: the number of its tree, and its joint there."""
         if any(FLOOR in contact.bodies for contact in model.contacts):
-            plane = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=self.client)
-            floor = pybullet.createMultiBody(0.0, plane, physicsClientId=self.client)
-            self._places[FLOOR] = (floor, -1)
+            self.places[FLOOR] = bullet.create_body(self.server, bullet.create_plane(self.server)), None
         for tree in model.roots():
             self._load(tree)
         self._touch()
-        self._motors = _by_tree([self._places[body.name] for body in model.motors])
-        self._trees = [self._tree(tree) for tree in model.roots()]
 
     def _settings(self) -> None:
-        pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self.client)
-        pybullet.setPhysicsEngineParameter(
-            fixedTimeStep=self.model.timestep_s, numSubSteps=0, deterministicOverlappingPairs=1,
-            physicsClientId=self.client,
-        )  # fmt: skip
+        command = b3.b3InitPhysicsParamCommand(self.server)
+        b3.b3PhysicsParamSetGravity(command, 0.0, 0.0, -GRAVITY)
+        b3.b3PhysicsParamSetTimeStep(command, self.model.timestep_s)
+        b3.b3PhysicsParamSetNumSubSteps(command, 0)
+        b3.b3PhysicsParameterSetDeterministicOverlappingPairs(command, 1)
+        submit(self.server, command)
 
     def _load(self, tree: tuple[Body, ...]) -> None:
-        """Load one tree of bodies, with its damping and without motors."""
-        free = tree[0].joint == "free"
+        """Load one tree of bodies, with its damping and without motors.
+
+        Raises:
+            InvalidValue: If Bullet refuses it.
+        """
+        server, free = self.server, tree[0].joint == "free"
         # A file alone: to remove a folder as well may take longer than all the rest of an episode's beginning.
         with tempfile.NamedTemporaryFile("w", suffix=".urdf", encoding="utf-8") as file:
             file.write(urdf(tree))
             file.flush()
-            loaded = pybullet.loadURDF(
-                file.name, tree[0].at if free else (0, 0, 0), useFixedBase=not free,
-                flags=self._flags, physicsClientId=self.client,
-            )  # fmt: skip
-        joints = {
-            pybullet.getJointInfo(loaded, j, physicsClientId=self.client)[1].decode(): j
-            for j in range(pybullet.getNumJoints(loaded, physicsClientId=self.client))
-        }
-        for link in range(-1, len(joints)):
-            pybullet.changeDynamics(
-                loaded, link, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST, physicsClientId=self.client
+            command = b3.b3LoadUrdfCommandInit(server, os.fsencode(file.name))
+            b3.b3LoadUrdfCommandSetFlags(command, self._flags)
+            if free:
+                b3.b3LoadUrdfCommandSetStartPosition(command, *tree[0].at)
+            else:
+                b3.b3LoadUrdfCommandSetUseFixedBase(command, 1)
+            loaded = b3.b3GetStatusBodyIndex(submit(server, command))
+        if loaded < 0:
+            raise InvalidValue(
+                f"Bullet must load the body {tree[0].name}, but it refused. Look at what it has printed."
             )
+        command = b3.b3InitChangeDynamicsInfo(server)
+        b3.b3ChangeDynamicsInfoSetLinearDamping(command, loaded, 0.0)
+        b3.b3ChangeDynamicsInfoSetAngularDamping(command, loaded, 0.0)
+        b3.b3ChangeDynamicsInfoSetMaxJointVelocity(command, loaded, _FAST)
+        submit(server, command)
+        joints = bullet.joints_of(server, loaded)
         for body in tree:
-            link = joints.get(body.name, -1)
-            self._places[body.name] = (loaded, link)
-            if link >= 0:
-                pybullet.changeDynamics(loaded, link, jointDamping=body.damping, physicsClientId=self.client)
-                pybullet.setJointMotorControl2(
-                    loaded, link, pybullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
-                )
+            joint = joints.get(body.name)
+            self.places[body.name] = loaded, joint
+            if joint is not None:
+                command = b3.b3InitChangeDynamicsInfo(server)
+                b3.b3ChangeDynamicsInfoSetJointDamping(command, loaded, joint.number, body.damping)
+                submit(server, command)
+                bullet.without_motor(server, loaded, joint)
 
     def _touch(self) -> None:
         """Let those touch that are said to, with the friction of their pair, and nothing else."""
-        for place in self._places.values():
-            pybullet.setCollisionFilterGroupMask(*place, 0, 0, physicsClientId=self.client)
+        server = self.server
+        links = {name: (tree, joint.number if joint else -1) for name, (tree, joint) in self.places.items()}
+        for place in links.values():
+            command = b3.b3CollisionFilterCommandInit(server)
+            b3.b3SetCollisionFilterGroupMask(command, *place, 0, 0)
+            submit(server, command)
         for name, friction in friction_of(self.model.contacts).items():
-            pybullet.changeDynamics(
-                *self._places[name], lateralFriction=friction, restitution=0.0, physicsClientId=self.client
-            )
+            command = b3.b3InitChangeDynamicsInfo(server)
+            b3.b3ChangeDynamicsInfoSetLateralFriction(command, *links[name], friction)
+            b3.b3ChangeDynamicsInfoSetRestitution(command, *links[name], 0.0)
+            submit(server, command)
         for contact in self.model.contacts:
-            (one, link), (other, other_link) = (self._places[name] for name in contact.bodies)
-            pybullet.setCollisionFilterPair(one, other, link, other_link, 1, physicsClientId=self.client)
-
-    def _tree(self, tree: tuple[Body, ...]) -> tuple[int, bool, list[int]]:
-        """Return the number of a tree, whether it flies free, and its links with joints."""
-        places = [self._places[body.name] for body in tree]
-        return places[0][0], tree[0].joint == "free", [link for _, link in places if link >= 0]
+            (one, link), (other, other_link) = (links[name] for name in contact.bodies)
+            command = b3.b3CollisionFilterCommandInit(server)
+            b3.b3SetCollisionFilterPair(command, one, other, link, other_link, 1)
+            submit(server, command)
 
     def place(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Put all bodies where they are said to be."""
+        server = self.server
         q, v = 0, 0
         for body in self.model.bodies:
-            loaded, link = self._places[body.name]
-            if link >= 0:
-                pybullet.resetJointState(loaded, link, qpos[q], qvel[v], physicsClientId=self.client)
+            tree, joint = self.places[body.name]
+            command = b3.b3CreatePoseCommandInit(server, tree)
+            if joint is not None:
+                b3.b3CreatePoseCommandSetJointPosition(server, command, joint.number, qpos[q])
+                b3.b3CreatePoseCommandSetJointVelocity(server, command, joint.number, qvel[v])
+                submit(server, command)
                 q, v = q + 1, v + 1
                 continue
-            turn = (*qpos[q + 4 : q + 7], qpos[q + 3])
             spin = rotations(qpos[None, q + 3 : q + 7])[0] @ qvel[v + 3 : v + 6]
-            pybullet.resetBasePositionAndOrientation(loaded, qpos[q : q + 3], turn, physicsClientId=self.client)
-            pybullet.resetBaseVelocity(loaded, qvel[v : v + 3], spin, physicsClientId=self.client)
+            b3.b3CreatePoseCommandSetBasePosition(command, *qpos[q : q + 3])
+            b3.b3CreatePoseCommandSetBaseOrientation(command, *qpos[q + 4 : q + 7], qpos[q + 3])
+            submit(server, command)
+            command = b3.b3CreatePoseCommandInit(server, tree)
+            b3.b3CreatePoseCommandSetBaseLinearVelocity(command, bullet.triple(qvel[v : v + 3]))
+            b3.b3CreatePoseCommandSetBaseAngularVelocity(command, bullet.triple(spin))
+            submit(server, command)
             q, v = q + 7, v + 6
-
-    def told(self) -> list[float]:
-        """Return what Bullet tells of all bodies, in the order that :class:`Reading` expects."""
-        told: list[float] = []
-        for loaded, free, links in self._trees:
-            if free:
-                for pair in (
-                    pybullet.getBasePositionAndOrientation(loaded, physicsClientId=self.client),
-                    pybullet.getBaseVelocity(loaded, physicsClientId=self.client),
-                ):
-                    told += pair[0] + pair[1]
-            if links:
-                states = pybullet.getJointStates(loaded, links, physicsClientId=self.client)
-                told += [state[0] for state in states]
-                told += [state[1] for state in states]
-        return told
-
-    def step(self, force: Sequence[float], substeps: int) -> None:
-        """Move everything by ``substeps`` with the motors' ``force`` held."""
-        driven = [(loaded, links, force[part]) for loaded, links, part in self._motors]
-        for _ in range(substeps):
-            for loaded, links, forces in driven:
-                pybullet.setJointMotorControlArray(
-                    loaded, links, pybullet.TORQUE_CONTROL, forces=forces, physicsClientId=self.client
-                )
-            pybullet.stepSimulation(physicsClientId=self.client)
 
     def close(self) -> None:
         """Close the physics server."""
-        pybullet.disconnect(physicsClientId=self.client)
+        b3.b3DisconnectSharedMemory(self.server)
 
 
-def _by_tree(places: Sequence[tuple[int, int]]) -> list[tuple[int, list[int], slice]]:
-    """Return the trees of ``places`` in their order, of each the links, and which of the places they are."""
-    found, start = [], 0
-    for loaded, group in itertools.groupby(places, key=itemgetter(0)):
-        links = [link for _, link in group]
-        found.append((loaded, links, slice(start, start + len(links))))
-        start += len(links)
-    return found
+class Movement:
+    """How worlds of one kind are moved and read, many of them at once.
 
-
-class Reading:
-    """What Bullet tells of many worlds of one kind, as positions and velocities; for all of them at once.
-
-    A tree is told of after another: of a free body where it is (3), how it is turned (x, y, z, w), its velocity (3) and
-    its spin (3) in the world's frame; then the positions of all joints, then their velocities.
+    A world tells of one tree after another: where its root is (3), how that is turned (x, y, z, w) and the positions of
+    its joints; then the root's velocity (3) and spin (3), in the world's frame, and the velocities of the joints.
     """
 
-    def __init__(self, model: Model):
-        """Find where the numbers of every body of ``model`` are told, and where they belong."""
+    def __init__(self, world: World):
+        """Find where ``world`` has its motors, and where in what it tells the numbers of its bodies are."""
+        model = world.model
         at: dict[str, tuple[int, int]] = {}
-        self._qpos_from, self._qvel_from = np.empty(model.positions, int), np.empty(model.velocities, int)
-        free: list[tuple[int, int]] = []
-        q, v, told = 0, 0, 0
-        for body in model.bodies:
-            at[body.name] = q, v
-            q, v = (q + 7, v + 6) if body.joint == "free" else (q + 1, v + 1)
+        trees = []
+        self._width = 0
         for tree in model.roots():
-            joints = [body for body in tree if body.joint != "free"]
-            if tree[0].joint == "free":
-                q, v = at[tree[0].name]
-                self._qpos_from[q : q + 7] = told + np.array([0, 1, 2, 6, 3, 4, 5])
-                self._qvel_from[v : v + 6] = told + 7 + np.arange(6)
-                free.append((q + 3, v + 3))
-                told += 13
-            for number, body in enumerate(joints):
-                q, v = at[body.name]
-                self._qpos_from[q], self._qvel_from[v] = told + number, told + len(joints) + number
-            told += 2 * len(joints)
-        self._free = np.array(free, int).reshape(-1, 2)
+            joints = sum(body.joint != "free" for body in tree)
+            trees.append((world.places[tree[0].name][0], 7 + joints, 6 + joints))
+            at |= {body.name: (self._width, self._width + 7 + joints) for body in tree}
+            self._width += 13 + 2 * joints
+        qpos: list[int] = []
+        qvel: list[int] = []
+        free, motors = [], []
+        for body in model.bodies:
+            (q, u), (tree_number, joint) = at[body.name], world.places[body.name]
+            if joint is None:
+                free.append((len(qpos) + 3, len(qvel) + 3))
+                qpos += [q + k for k in (0, 1, 2, 6, 3, 4, 5)]
+                qvel += [u + k for k in range(6)]
+                continue
+            qpos.append(q + joint.q)
+            qvel.append(u + joint.u)
+            if body.driven:
+                motors.append((tree_number, joint.u))
+        self.motors, self._free = (np.array(pairs, np.int64).reshape(-1, 2) for pairs in (motors, free))
+        self._trees, self._qpos, self._qvel = (np.array(numbers, np.int64) for numbers in (trees, qpos, qvel))
 
-    def write(self, told: Sequence[Sequence[float]], qpos: np.ndarray, qvel: np.ndarray, rows: Sequence[int]) -> None:
-        """Write what was ``told`` of worlds into their ``rows`` of positions (n, q) and velocities (n, v)."""
-        read_told(np.array(told), np.array(rows), self._qpos_from, self._qvel_from, self._free, qpos, qvel)
+    def of(
+        self,
+        moving: np.ndarray,
+        servers: np.ndarray,
+        force: np.ndarray,
+        substeps: int,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+    ) -> Callable[[], None]:
+        """Return what moves the ``moving`` worlds (n,) by ``substeps`` whenever called, with their motors' ``force``.
+
+        Args:
+            moving: Which worlds.
+            servers: Of the worlds ``(n,)``.
+            force: Held by the motors [N or N m] ``(n, motors)``.
+            substeps: Of the physics.
+            qpos: Where their positions ``(n, q)`` are written.
+            qvel: Where their velocities ``(n, v)`` are written.
+        """
+        told = np.zeros((len(moving), self._width))
+        move = bound(bullet.move, moving, servers, self.motors, self._trees, force, substeps, told)
+        read = bound(read_told, moving, told, self._qpos, self._qvel, self._free, qpos, qvel)
+
+        def run() -> None:
+            stuck = move()
+            if stuck >= 0:
+                raise EngineLost(f"Bullet told nothing of row {stuck}")
+            read()
+
+        return run
 
 
 def rotations(quaternions: np.ndarray) -> np.ndarray:
@@ -259,41 +249,56 @@ def friction_of(contacts: tuple[Contact, ...]) -> dict[str, float]:
 
 
 class Worlds:
-    """The rows' worlds, moved one after another: Bullet takes Python's lock, so threads would not help."""
+    """The rows' worlds, moved one after another."""
 
     def __init__(self, kernel: Any, params: np.ndarray, state: np.ndarray):
         """Prepare a world for every row; none is opened before it moves."""
-        self._have_worlds()
         self.kernel, self._params, self._state = kernel, np.asarray(params), np.asarray(state)
         names = [parameter.name for parameter in kernel.PARAMETERS]
         columns = np.array([names.index(name) for name in parameters_of(kernel.build, self._params[0])], np.int64)
         bits = self._params.view(np.int64).reshape(len(self._params), -1)
         moving, failed, qpos, qvel = (self._state[name] for name in ("moving", "failed", "qpos", "qvel"))
-        self._reading = Reading(from_row(kernel.build, self._params[0]))
         self._left = qpos.copy(), qvel.copy()
         """Where a row's world was left when it moved last."""
         self._changed, self._elsewhere = np.zeros((2, len(moving)), np.bool_)
+        self._servers = np.zeros(len(moving), np.intp)
+        """Of the rows' worlds; 0 where there is none."""
+        self._have_worlds()
         now, left = (tuple(array.view(np.int64) for array in pair) for pair in ((qpos, qvel), self._left))
         nothing = np.zeros((len(moving), 0))
         self._mark_changed = bound(mark_changed, moving, bits, columns, bits[:, columns], self._changed)
         self._mark_elsewhere = bound(
-            mark_elsewhere, moving, self._state["steps"], self._changed, *now, *left, self._elsewhere
+            mark_elsewhere, moving, self._state["steps"], self._servers, self._changed, *now, *left, self._elsewhere
         )
+        self._move: Callable[[], None] | None = None
         self._take = bound(take, moving, failed, qpos, qvel, nothing, *self._left, nothing)
 
     def _have_worlds(self) -> None:
         """Let this process have worlds, none so far; with this object they are gone."""
         self._worlds: dict[int, World] = {}
+        self._servers[:] = 0
         self._process = os.getpid()
         weakref.finalize(self, _close, self._worlds, self._process).atexit = False
 
     def advance(self) -> None:
-        """See :class:`rlops.envs.robotics.engines.Engine`."""
+        """See :class:`rlops.envs.robotics.engines.Engine`.
+
+        Raises:
+            EngineLost: If Bullet does not tell where a row's bodies are.
+        """
         if self._process != os.getpid():  # a fork has copies of its parent's worlds, and must not move them
             self._have_worlds()
         self._mark_changed()
-        self._mark_elsewhere()
         try:
+            if self._mark_elsewhere():
+                for row in np.flatnonzero(self._elsewhere).tolist():
+                    self._place(row)
+            if self._move is None:
+                if not self._worlds:
+                    return
+                movement = Movement(next(iter(self._worlds.values())))
+                moving, force = self._state["moving"], self._state["force"]
+                self._move = movement.of(moving, self._servers, force, self.kernel.SUBSTEPS, *self._left)
             self._move()
         except BaseException:  # some worlds are where no row was left
             self.close()
@@ -301,34 +306,24 @@ class Worlds:
         if self._take():
             for row in np.flatnonzero(self._state["moving"] & self._state["failed"]).tolist():
                 self._worlds.pop(row).close()
+                self._servers[row] = 0
 
-    def _move(self) -> None:
-        """Move the worlds of the rows that move, and write down where they are left."""
-        forces, elsewhere = self._state["force"].tolist(), self._elsewhere.tolist()
-        rows, told = np.flatnonzero(self._state["moving"]).tolist(), []
-        for row in rows:
-            world = self._worlds.get(row)
-            if world is None or elsewhere[row]:
-                world = self._placed(row, world)
-            world.step(forces[row], self.kernel.SUBSTEPS)
-            told.append(world.told())
-        if told:
-            self._reading.write(told, *self._left, rows)
-
-    def _placed(self, row: int, world: World | None) -> World:
-        """Return the world of a row that is not where it was left there, or begins: made anew, then put there."""
+    def _place(self, row: int) -> None:
+        """Put the world of a row that is not where it was left, or begins, where the row is: made anew, if need be."""
+        world = self._worlds.get(row)
         if world is None:
             world = self._worlds[row] = World(from_row(self.kernel.build, self._params[row]))
+            self._servers[row] = world.server
         elif self._changed[row]:
             world.remake(from_row(self.kernel.build, self._params[row]))
         elif world.model.contacts:
             world.remake(world.model)
         qpos, qvel = self._left
         world.place(qpos[row], qvel[row])
-        return world
 
     def close(self) -> None:
         """Close all worlds."""
+        self._servers[:] = 0
         _close(self._worlds, self._process)
 
 

@@ -1,10 +1,10 @@
-"""Rows shared among processes, for an engine that holds Python's lock.
+"""Rows shared among processes, for an engine that threads of one process cannot share.
 
 This process moves the first share itself. Every other process has an engine of its own for its share, and memory in
-common with this one: parameters and state. A step is a byte through a pipe and
-a byte back. Who waits for it stays awake for as long as the last step took, unless that was in vain lately: an idle
-virtual processor is given away and comes back with cold caches, and then the engine takes half as long again. The
-processes start with the first step, and end with the object, with this process, or when their pipe closes.
+common with this one: parameters and state. A step is a byte through a pipe and a byte back. Who waits for it stays
+awake for as long as the last step took, unless that was in vain lately: an idle virtual processor is given away and
+comes back with cold caches, and then the engine takes half as long again. The processes start with the first step, and
+end with the object, with this process, or when their pipe closes.
 """
 
 from __future__ import annotations
