@@ -6,6 +6,7 @@ training, or of a test, comes at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import time
 from collections.abc import Iterable
 
 from rlops.envs import FAMILIES, parse_id
+from rlops.errors import MissingExtra
 
 
 def warm(id: str) -> None:
-    """Let everything be compiled that an environment needs: rows on one thread and on several, and its agents."""
+    """Let everything be compiled that an environment needs: rows on one thread and on several, agents, and engines."""
     import numpy as np
 
     from rlops.envs.batch import Batch
@@ -31,6 +33,11 @@ def warm(id: str) -> None:
             batch.step(batch.actions, True)
             batch.context()
         batch.reset(override={})
+    for engine in getattr(kernel, "ENGINES", ())[1:]:
+        with contextlib.suppress(MissingExtra):
+            batch = Batch(family, number, 1, threads=1, engine=engine)
+            batch.reset()
+            batch.step(batch.actions, True)
 
 
 def warm_all(ids: Iterable[str], processes: int) -> int:

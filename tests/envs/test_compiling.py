@@ -11,6 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlops.envs import batch
+from rlops.envs.batch import Batch
+from rlops.envs.warming import warm
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,6 +42,19 @@ def test_a_second_process_loads_compiled_code_and_adds_no_file(tmp_path):
     files = sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
     assert run(STEP_V0, RLOPS_CACHE_DIR=str(tmp_path))[0] == "1 0"
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == files
+
+
+def test_a_robot_is_warmed_in_every_engine_that_it_has(monkeypatch):
+    stepped = set()
+
+    class Seen(Batch):
+        def step(self, *given):
+            stepped.add(type(self._engine).__module__.rpartition(".")[2])
+            super().step(*given)
+
+    monkeypatch.setattr(batch, "Batch", Seen)
+    warm("rlops/CartBalance-v0")
+    assert stepped == {"mujoco", "pybullet"}
 
 
 def test_a_changed_helper_in_another_module_changes_the_cache_folder(tmp_path, monkeypatch):
