@@ -435,6 +435,15 @@ def test_an_episode_in_a_used_world_of_bullet_is_that_of_a_fresh_one(name):
     np.testing.assert_array_equal(fresh, np.array(again))
 
 
+def test_a_world_gets_a_new_server_before_the_old_one_has_gathered_much(monkeypatch):
+    fresh = _played("ArmPush", "pybullet", {"horizon_steps": 50}, 200)
+    monkeypatch.setattr(pybullet_engine, "MOST_REMADE", 1)
+    opened, connect = [], pybullet_engine.World._open
+    monkeypatch.setattr(pybullet_engine.World, "_open", lambda world: (opened.append(world), connect(world)))
+    np.testing.assert_array_equal(_played("ArmPush", "pybullet", {"horizon_steps": 50}, 200), fresh)
+    assert len(opened) == 2  # for the episodes 1 and 2, and 3 and 4
+
+
 MASSES = {"CartBalance": "cart_mass_kg", "ArmReach": "fore_mass_kg", "ArmPush": "box_mass_kg"}
 
 
