@@ -6,16 +6,33 @@ them with the step, all those of a robot in one call; where joints are by one ca
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import os
 import tempfile
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
-import pybullet
 
 from rlops.envs.robotics.engines.pybullet import friction_of, rotations
 from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Model, urdf
+
+
+def _quiet_import() -> Any:
+    """Import PyBullet without the line about its build that it prints."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        return importlib.import_module("pybullet")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+pybullet = _quiet_import()
 
 
 class World:

@@ -76,9 +76,11 @@ def effects(
         if name not in known:
             raise UnknownName("parameter", name, known, f"rlops/{family.name}-v{number}")
     alone = [name for name in names if set(options_for(family, name)) - {"params"}]
-    together = [name for name in names if name not in alone]
+    # Apart from all others, which would have to be played as long.
+    longer = [name for name in names if name.startswith("horizon") and name not in alone]
+    together = [name for name in names if name not in (*alone, *longer)]
     found: dict[str, Effect] = {}
-    for group in [together, *([name] for name in alone)]:
+    for group in [together, longer, *([name] for name in alone)]:
         if group:
             found |= _played(family, number, [known[name] for name in group], episodes, seed)
     return [found[name] for name in names]
