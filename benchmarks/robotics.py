@@ -3,8 +3,9 @@
 After every step of the face, a bare ``mujoco.batch.Batch`` takes the same step from the same states with the same
 forces on the same model, so both do the same physics: contacts, iterations of the solver and all. What differs is what
 the face adds: actions, motors, sensors, rewards, autoreset, infos. PyBullet is stepped in one process and in two, by
-the face and bare. EnvPool steps Gymnasium's ``Pusher-v5`` with as many threads as our face, which runs the same model
-(``pusher.py``; a test holds it to Gymnasium's, bit for bit).
+the face, bare by its own functions (``bullet.py``) and bare by the commands below these. EnvPool steps Gymnasium's
+``Pusher-v5`` with as many threads as our face, which runs the same model (``pusher.py``; a test holds it to
+Gymnasium's, bit for bit).
 
 Run ``make bench``, or ``python -m benchmarks.robotics`` from the root of the repository in an environment that has
 ``benchmarks/requirements.txt``. Without EnvPool or PyBullet, their part is left out.
