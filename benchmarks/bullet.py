@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rlops.envs.robotics.engines.pybullet import friction_of, rotations
+from rlops.envs.robotics.engines.pybullet import friction_of, rotation
 from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Model, urdf
 
 
@@ -96,7 +96,7 @@ class World:
                 q, v = q + 1, v + 1
                 continue
             turn = (*qpos[q + 4 : q + 7], qpos[q + 3])
-            spin = rotations(qpos[None, q + 3 : q + 7])[0] @ qvel[v + 3 : v + 6]
+            spin = rotation(qpos[q + 3 : q + 7]) @ qvel[v + 3 : v + 6]
             pybullet.resetBasePositionAndOrientation(loaded, qpos[q : q + 3], turn, **self._at)
             pybullet.resetBaseVelocity(loaded, qvel[v : v + 3], spin, **self._at)
             q, v = q + 7, v + 6

@@ -9,7 +9,7 @@ from benchmarks.bullet import World
 from rlops.envs.batch import Batch
 from rlops.envs.contract import family
 from rlops.envs.robotics import ROBOTICS
-from rlops.envs.robotics.engines.pybullet import rotations
+from rlops.envs.robotics.engines.pybullet import rotation
 from rlops.envs.robotics.model import from_row
 
 
@@ -32,7 +32,7 @@ def test_the_engine_moves_a_robot_as_the_functions_of_pybullet_do_to_the_last_bi
         q = v = 0
         for body in world.model.bodies:
             if body.joint == "free":
-                qvel[v + 3 : v + 6] = rotations(qpos[None, q + 3 : q + 7])[0].T @ qvel[v + 3 : v + 6]
+                qvel[v + 3 : v + 6] = rotation(qpos[q + 3 : q + 7]).T @ qvel[v + 3 : v + 6]
                 q, v = q + 7, v + 6
             else:
                 q, v = q + 1, v + 1

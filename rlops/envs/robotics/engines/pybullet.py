@@ -145,7 +145,7 @@ class World:
                 submit(server, command)
                 q, v = q + 1, v + 1
                 continue
-            spin = rotations(qpos[None, q + 3 : q + 7])[0] @ qvel[v + 3 : v + 6]
+            spin = rotation(qpos[q + 3 : q + 7]) @ qvel[v + 3 : v + 6]
             b3.b3CreatePoseCommandSetBasePosition(command, *qpos[q : q + 3])
             b3.b3CreatePoseCommandSetBaseOrientation(command, *qpos[q + 4 : q + 7], qpos[q + 3])
             submit(server, command)
@@ -227,15 +227,16 @@ class Movement:
         return run
 
 
-def rotations(quaternions: np.ndarray) -> np.ndarray:
-    """Return the matrices (n, 3, 3) that turn vectors of bodies, oriented as w, x, y, z (n, 4), into the world's."""
-    w, x, y, z = quaternions.T
-    columns = (
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    )  # fmt: skip
-    return np.stack(columns, axis=1).reshape(-1, 3, 3)
+def rotation(quaternion: np.ndarray) -> np.ndarray:
+    """Return the matrix (3, 3) that turns vectors of a body, oriented as w, x, y, z, into the world's."""
+    w, x, y, z = quaternion
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def friction_of(contacts: tuple[Contact, ...]) -> dict[str, float]:
