@@ -417,6 +417,28 @@ def test_a_forked_child_makes_simulations_of_its_own(engine):
     np.testing.assert_array_equal(theirs, batch.state["qpos"])
 
 
+def _forget(batches, queue):
+    batches.clear()
+    gc.collect()
+    queue.put("done")
+
+
+def test_a_forked_child_forgets_its_parents_simulations_without_waiting_for_their_threads():
+    batches = [Batch(family("ArmReach"), 0, 4, engine="mujoco", threads=2)]
+    batches[0].seed(np.arange(4), [0, 1, 2, 3])
+    batches[0].reset()
+    batches[0].step(batches[0].actions, False)
+    context = get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_forget, args=(batches, queue))
+    child.start()
+    try:
+        assert queue.get(timeout=30) == "done"
+    finally:
+        child.join(5)
+        child.kill()
+
+
 # -- PyBullet --------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,9 @@ them, flattened, by the same names.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
@@ -156,11 +158,25 @@ class _Worlds(ABC):
         self._process = -1
 
 
+_natives = weakref.WeakSet[Any]()
+"""The native batches of this process."""
+
+
+def _keep_for_ever() -> None:
+    """Let no batch end in a fork that its parent made: it would wait for threads that the fork does not have."""
+    for batch in _natives:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(batch))
+
+
+os.register_at_fork(after_in_child=_keep_for_ever)
+
+
 class NativeEngine(_Worlds):
     """The rows in a :class:`mujoco.batch.Batch`, stepped by its threads."""
 
     def _open(self) -> None:
         self._batch = Batch(self._model, self.rows, self.threads)
+        _natives.add(self._batch)
         self._targets: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
         moving, failed = self._state["moving"], self._state["failed"]
         own = [self._state[name] for name in STATE_FIELDS]
