@@ -482,7 +482,7 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         self._same_step = mode is AutoresetMode.SAME_STEP
         self._informed = bool(self._masked or self._terms or self._info_fields or self._context_columns)
         self._bare = not (self._informed or self._same_step or self._kpi_names)
-        self._beginning: np.ndarray | None = None
+        self._beginning = False
         self._all = np.ones(self.num_envs, np.bool_)
         self._all.setflags(write=False)
 
@@ -516,13 +516,13 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         self._begin()
         infos = self._infos(rows, stepped=False)
         if self._drawn:
-            self._tell_params(infos, rows)
+            self._tell_params(infos)
         return batch.out.obs.copy() if self.copy and not batch.lent else batch.out.obs, infos
 
     def _begin(self) -> None:
         super()._begin()
-        over = self._batch.out.terminated | self._batch.out.truncated
-        self._beginning = over if self._next_step and over.any() else None
+        out = self._batch.out
+        self._beginning = self._next_step and bool((out.terminated | out.truncated).any())
 
     def _reset_mask(self, options: Mapping[str, Any] | None) -> np.ndarray:
         if not options or "reset_mask" not in options:
@@ -630,13 +630,12 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
     def _stepped(self, ended: int) -> dict[str, Any]:
         """Return the infos of a step in which ``ended`` rows ended; with SAME_STEP begin their next episode."""
         batch, out = self._batch, self._batch.out
-        began, self._beginning = self._beginning, None
-        if not ended:
-            infos = self._infos(self._all, stepped=True)
-            if began is not None and self._drawn:
-                self._tell_params(infos, began)
-            return infos
+        told, self._beginning = ended > 0 or self._beginning, ended > 0 and self._next_step
         infos = self._infos(self._all, stepped=True)
+        if self._drawn and told:
+            self._tell_params(infos)
+        if not ended:
+            return infos
         if self._kpi_names:
             copied = self.copy and not batch.lent
             rows = out.ended.copy() if copied else out.ended
@@ -644,9 +643,6 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
             infos["_kpis"] = rows
         else:
             rows = out.terminated | out.truncated
-        if self._drawn:
-            self._tell_params(infos, rows if began is None else rows | began)
-        self._beginning = rows if self._next_step else None
         self._tell_schedule(rows)
         if not self._same_step:
             return infos
@@ -660,22 +656,21 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         out.terminated[:], out.truncated[:], out.reward[:] = terminated, truncated, reward
         infos = self._infos(self._all, stepped=True, began=rows)
         if self._drawn:
-            self._tell_params(infos, rows)
+            self._tell_params(infos)
         return infos | {"final_obs": final_obs, "_final_obs": rows, "final_info": final_info, "_final_info": rows}
 
-    def _tell_params(self, infos: dict[str, Any], rows: np.ndarray) -> None:
-        """Write the drawn parameters of ``rows``, which begin or end an episode, into ``infos``; 0 elsewhere."""
-        out = self._batch.out
-        out.tell(rows)
-        columns = (out.drawn.copy() if self.copy and not self._batch.lent else out.drawn).T
-        infos["params"] = masked({name: columns[k] for name, k in self._drawn_columns.items()}, rows)
+    def _tell_params(self, infos: dict[str, Any]) -> None:
+        """Write the drawn parameters of the rows that begin or end an episode into ``infos``; 0 elsewhere."""
+        out, copied = self._batch.out, self.copy and not self._batch.lent
+        columns, rows = {name: out.named_drawn[name] for name in self._drawn}, out.told
+        if copied:
+            columns, rows = {name: column.copy() for name, column in columns.items()}, rows.copy()
+        infos["params"] = masked(columns, rows)
         infos["_params"] = rows
 
     def draw_parameters(self, plan: Plan, shown: bool = True, privileged: tuple[str, ...] = ()) -> None:
         """See :meth:`Env.draw_parameters`."""
         super().draw_parameters(plan, shown, privileged)
-        places = {parameter.name: k for k, parameter in enumerate(self.kernel.PARAMETERS)}
-        self._drawn_columns = {name: places[name] for name in self._drawn}
         self._bare = self._bare and not self._drawn and self._schedule is None
         self._begin()  # steps that tell nothing take no notice of rows that end
 

@@ -66,7 +66,9 @@ class Shown(NamedTuple):
     """The rows whose key figures are shown: those that end with this step."""
     info_bytes: Any
     drawn: Any
-    """Parameters as numbers, ``(n, k)``, of rows that begin or end an episode; only with a plan."""
+    """Parameters as numbers, ``(n, k)``, of the rows ``told``, else 0; only with a plan."""
+    told: Any
+    """The rows that begin or end an episode with this step."""
     agent_obs: Any
     agent_mask: Any
     agent_reward: Any
@@ -208,6 +210,15 @@ def show_drawn(rows, shown, i):
         wholes = rows.numbers[i].view(np.int64)
         for k in range(shown.drawn.shape[1]):
             shown.drawn[i, k] = float(wholes[k]) if WHOLE[k] else rows.numbers[i, k]
+        shown.told[i] = True
+
+
+@njit
+def hide_drawn(shown, i):
+    """Clear the parameters of row ``i``, if they were shown."""
+    if shown.told[i]:
+        shown.drawn[i, :] = 0.0
+        shown.told[i] = False
 
 
 @njit
@@ -231,7 +242,9 @@ def show_agents(rows, shown, i):
 def reset_rows(rows, shown, chosen, keep):
     """Start the next episode of the ``chosen`` rows and write what they observe."""
     for i in range(rows.state.shape[0]):
-        if chosen[i]:
+        if not chosen[i]:
+            hide_drawn(shown, i)
+        else:
             begin_episode(rows, i, keep)
             show_drawn(rows, shown, i)
             shown.reward[i] = 0.0
@@ -322,6 +335,8 @@ def advance_row(rows, shown, i, action):
         if ended:
             show_drawn(rows, shown, i)
             row_kpis(rows.params[i], s, rows.data, shown.kpis[i])
+        elif len(rows.plan) > 0:
+            hide_drawn(shown, i)
     if FIGURES > 0:
         if shown.ended[i] and not ended:
             shown.kpis[i, :] = 0.0
@@ -445,9 +460,10 @@ def bundles(table):
         carray(pointer_at(table[_SHOWN + 7]), (n,), np.bool_),
         carray(pointer_at(table[_SHOWN + 8]), (n, len(INFO_BYTES)), np.uint8),
         carray(pointer_at(table[_SHOWN + 9]), (n, PARAMETERS), np.float64),
-        carray(pointer_at(table[_SHOWN + 10]), (n, agents, AGENT_COLUMNS), np.float32),
-        carray(pointer_at(table[_SHOWN + 11]), (n, agents, AGENT_ACTIONS), np.int8),
-        carray(pointer_at(table[_SHOWN + 12]), (n, agents), np.float64),
+        carray(pointer_at(table[_SHOWN + 10]), (n,), np.bool_),
+        carray(pointer_at(table[_SHOWN + 11]), (n, agents, AGENT_COLUMNS), np.float32),
+        carray(pointer_at(table[_SHOWN + 12]), (n, agents, AGENT_ACTIONS), np.int8),
+        carray(pointer_at(table[_SHOWN + 13]), (n, agents), np.float64),
     )
 
 
@@ -663,7 +679,7 @@ def verbs(kernel: Kernel) -> SimpleNamespace:
         actions_shape=shape_of_discrete if discrete else shape_of_vectors,
         bids_shape=shape_of_vector_bids if widest(agent_actions(kernel)) else shape_of_discrete_bids,
     )
-    bind(refused, begin_episode, show_drawn, change_parameters, show_agents, data_address)
+    bind(refused, begin_episode, show_drawn, hide_drawn, change_parameters, show_agents, data_address)
     engine, agents = hasattr(kernel, "act"), hasattr(kernel, "AGENTS")
     bind(starts_over, started_over if engine else nobody_acts, inline=True)
     layout["begins"] = layout["started_over" if engine else "starts_over"]
