@@ -32,6 +32,7 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import llvmlite
+import llvmlite.binding
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
@@ -222,6 +223,24 @@ def compiled(function: Callable[..., Any] | None = None, *, sources: str | None 
     if folder is not None:
         dispatcher._cache = _stamped_cache(function, folder)
     return dispatcher
+
+
+_NUMBAS = {
+    None: numba.types.void, ctypes.c_ssize_t: numba.types.intp, ctypes.c_int: numba.types.intc,
+    ctypes.c_double: numba.types.float64,
+}  # fmt: skip
+
+
+def external(name: str, function: Any) -> Any:
+    """Return a C ``function`` of ctypes for compiled code, which knows it by its ``name``: so it can be kept on disk.
+
+    What it takes and returns must be said (``argtypes``, ``restype``): addresses as ``c_ssize_t``.
+    """
+    if numba.config.DISABLE_JIT:
+        return function
+    llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+    returned, *taken = (_NUMBAS[one] for one in (function.restype, *function.argtypes))
+    return numba.types.ExternalFunction(name, returned(*taken))
 
 
 def specialised(function: Callable[..., Any], name: str, **names: Any) -> Any:

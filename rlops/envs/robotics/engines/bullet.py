@@ -16,12 +16,10 @@ import importlib.util
 from ctypes import c_char_p, c_double, c_float, c_int, c_ssize_t
 from typing import Any, NamedTuple
 
-import llvmlite.binding
-import numba
 import numpy as np
-from numba import types
 
-from rlops.envs.compiling import compiled
+from rlops.envs.compiling import compiled, external
+from rlops.envs.robotics.engines.exchange import copy_bytes
 from rlops.errors import InvalidValue, MissingExtra
 
 _P, _I, _D, _S = c_ssize_t, c_int, c_double, c_char_p
@@ -236,30 +234,13 @@ def without_motor(server: int, body: int, joint: Joint) -> None:
 # -- compiled --------------------------------------------------------------------------------------------------
 
 
-def _external(name: str) -> Any:
-    """Return a function of the library for compiled code, which knows it by its name: so it can be kept on disk."""
-    function = getattr(b3, name)
-    if numba.config.DISABLE_JIT:
-        return function
-    llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
-    numbas = {_P: types.intp, _I: types.intc, _D: types.float64}
-    returned, *taken = (numbas[one] for one in (function.restype, *function.argtypes))
-    return types.ExternalFunction(name, returned(*taken))
-
-
-_submit_command = _external("b3SubmitClientCommand")
-_process_status = _external("b3ProcessServerStatus")
-_init_joint_control = _external("b3JointControlCommandInit2")
-_set_torque = _external("b3JointControlSetDesiredForceTorque")
-_init_step = _external("b3InitStepSimulationCommand")
-_init_request_state = _external("b3RequestActualStateCommandInit")
-_get_state = _external("b3GetStatusActualState")
-if numba.config.DISABLE_JIT:
-
-    def _copy(target: int, source: int, size: int) -> None:
-        ctypes.memmove(int(target), int(source), int(size))
-else:
-    _copy = types.ExternalFunction("memmove", types.intp(types.intp, types.intp, types.intp))
+_submit_command = external("b3SubmitClientCommand", b3.b3SubmitClientCommand)
+_process_status = external("b3ProcessServerStatus", b3.b3ProcessServerStatus)
+_init_joint_control = external("b3JointControlCommandInit2", b3.b3JointControlCommandInit2)
+_set_torque = external("b3JointControlSetDesiredForceTorque", b3.b3JointControlSetDesiredForceTorque)
+_init_step = external("b3InitStepSimulationCommand", b3.b3InitStepSimulationCommand)
+_init_request_state = external("b3RequestActualStateCommandInit", b3.b3RequestActualStateCommandInit)
+_get_state = external("b3GetStatusActualState", b3.b3GetStatusActualState)
 
 
 @compiled
@@ -301,6 +282,6 @@ def move(moving, servers, motors, trees, forces, substeps, told):
                 return i
             for k in range(2):
                 size = told.itemsize * trees[t, 1 + k]
-                _copy(target, found[k], size)
+                copy_bytes(target, found[k], size)
                 target += size
     return -1

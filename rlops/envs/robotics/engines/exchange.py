@@ -1,5 +1,6 @@
 """Rows that are handed to an engine and taken back, without anything allocated that grows with their number."""
 
+import ctypes
 import math
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +8,15 @@ from typing import Any
 
 import numba
 
-from rlops.envs.compiling import compiled
+from rlops.envs.compiling import compiled, external
+
+_c = ctypes.CDLL(None)
+_c.memmove.restype, _c.memmove.argtypes = ctypes.c_ssize_t, (ctypes.c_ssize_t,) * 3
+_c.memcmp.restype, _c.memcmp.argtypes = ctypes.c_int, (ctypes.c_ssize_t,) * 3
+copy_bytes = external("memmove", _c.memmove)
+"""Takes the address of the target, that of the source, and how many."""
+compare_bytes = external("memcmp", _c.memcmp)
+"""Takes two addresses and how many; returns 0 if they are the same."""
 
 
 def bound(function: Any, *arguments: Any) -> Callable[[], Any]:
