@@ -33,6 +33,9 @@ def warm(id: str) -> None:
             batch.step(batch.actions, True)
             batch.context()
         batch.reset(override={})
+        numbers = [k for k, parameter in enumerate(kernel.PARAMETERS) if not parameter.integer]
+        batch.numbers[:, numbers] = np.nextafter(batch.numbers[:, numbers], np.inf)  # for an engine, other models
+        batch.step(batch.actions, True)
     for engine in getattr(kernel, "ENGINES", ())[1:]:
         with contextlib.suppress(MissingExtra):
             batch = Batch(family, number, 1, threads=1, engine=engine)

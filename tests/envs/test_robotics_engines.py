@@ -345,6 +345,44 @@ def test_a_row_with_parameters_of_its_own_moves_as_a_model_compiled_from_them(na
         np.testing.assert_allclose(batch.state["qpos"][1], data.qpos, rtol=0, atol=1e-12)
 
 
+@settings(max_examples=10, deadline=None)
+@given(share=st.floats(0, 1))
+@pytest.mark.parametrize("name", NAMES)
+def test_formulas_give_the_numbers_of_the_model_itself_to_the_last_bit(name, share):
+    kernel = KERNELS[name]
+    record = np.zeros(1, parameter_dtype(kernel.PARAMETERS))
+    for parameter, value in (_nominal(kernel) | _physical(kernel, share)).items():
+        record[parameter] = value
+    model = from_row(kernel.build, record[0])
+    compiled = mujoco_engine.compiled_model(kernel.build, record)
+    fields = mujoco_engine.OwnFields(compiled, kernel.build, record.dtype)
+    said = {
+        (field, index): value
+        for field, index, value in mujoco_engine.model_fields(mujoco_engine.places_of(compiled, model), model)
+    }
+    assert len(fields.places) >= 5
+    for place, value in zip(fields.places, fields.of(record), strict=True):
+        assert value == said[place]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_robot_moves_alike_without_what_only_a_picture_shows(name):
+    model = nominal_model(KERNELS[name])
+    worlds = [mujoco.MjModel.from_xml_string(mjcf(model, visible=visible)) for visible in (True, False)]
+    courses = [[], []]
+    for world, course in zip(worlds, courses, strict=True):
+        data = mujoco.MjData(world)
+        data.qvel[:] = 0.1
+        for step in range(50):
+            data.ctrl[:] = 0.3 * np.sin(step / 7.0 + np.arange(world.nu))
+            mujoco.mj_step(world, data, 10)
+            course.append(np.concatenate([data.qpos, data.qvel, data.qacc_warmstart]))
+    assert np.array(courses[0]).tobytes() == np.array(courses[1]).tobytes()
+    assert worlds[1].ngeom < worlds[0].ngeom
+    assert worlds[1].ngeom == sum(geom.touches for body in model.bodies for geom in body.geoms) + bool(model.contacts)
+    assert worlds[1].nbuffer < worlds[0].nbuffer / 10
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_share_the_fields_of_their_model_until_one_has_parameters_of_its_own(name):
     batch = Batch(family(name), 0, 4, threads=1)
@@ -352,7 +390,8 @@ def test_rows_share_the_fields_of_their_model_until_one_has_parameters_of_its_ow
     batch.reset()
     batch.step(batch.actions, True)
     assert batch._engine._batch.expanded("body_mass") is None
-    mass = next(p for p in batch.kernel.PARAMETERS if p.unit == "kg" and p.name in batch._engine._read)
+    read = parameters_of(batch.kernel.build, batch.params[0])
+    mass = next(p for p in batch.kernel.PARAMETERS if p.unit == "kg" and p.name in read)
     one = np.arange(4) == 2
     batch.set_params({mass.name: mass.high}, one)
     batch.reset(one)
@@ -360,6 +399,29 @@ def test_rows_share_the_fields_of_their_model_until_one_has_parameters_of_its_ow
     masses = batch._engine._batch.expanded("body_mass")
     assert (masses[one] != masses[0]).any()
     np.testing.assert_array_equal(masses[~one], np.broadcast_to(masses[0], masses[~one].shape))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_have_all_that_mujoco_derives_from_their_parameters_whatever_they_had_before(name, monkeypatch):
+    batch = Batch(family(name), 0, 4, threads=1)
+    batch.seed(np.arange(4), [0, 1, 2, 3])
+    batch.reset()
+    batch.step(batch.actions, True)
+    for shares in ((0.0, 0.3, 0.7, 1.0), (1.0, 0.0, 0.3, 0.3)):
+        for row, share in enumerate(shares):
+            for parameter, value in _physical(batch.kernel, share).items():
+                batch.params[parameter][row] = value
+        batch.state["moving"] = True
+        serial = mujoco_engine.SerialEngine(batch.kernel, batch.params, batch.state.copy(), 1)
+        serial.advance()
+        batch._engine.advance()
+        for row, model in enumerate(serial._models):
+            own = batch._engine._batch.get_model(row)
+            for field in {field for field, _ in batch._engine._fields.places} | set(mujoco.MjModel._setconst_outputs):
+                np.testing.assert_array_equal(getattr(own, field), getattr(model, field), err_msg=field)
+        # Once rows have fields of their own, all is derived without the batch, which takes longer.
+        monkeypatch.setattr(batch._engine._batch, "set_const", None)
+    assert batch._engine._batch.expanded("body_invweight0") is not None
 
 
 @pytest.mark.parametrize(("name", "has_sizes"), [("CartBalance", False), ("ArmReach", False), ("ArmPush", True)])

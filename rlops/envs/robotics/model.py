@@ -1,8 +1,8 @@
 """One source for both engines: what a robot and its world consist of, and the MJCF and URDF that say it.
 
 A model is built by a function of the parameters, ``build(p)``. ``p`` is one row of parameters where a text is written,
-or the columns of many rows where a batch of simulations gets values of its own: the formulas are the same, so no
-engine can lag behind another.
+or notes what is done to them where a batch of simulations gets values of its own (``formulas.py``): the formulas are
+the same, so no engine can lag behind another.
 
 Lengths in m, masses in kg, inertias in kg m². Every body has the joint that connects it to its parent, and its inertia
 is diagonal in its own frame.
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 Number = Any
-"""A float, or ``(m,)`` of one value a row."""
+"""A float, or how it follows from parameters."""
 Triple = tuple[Number, Number, Number]
 
 GRAVITY = 9.81
@@ -201,7 +201,8 @@ _HEAD = """<mujoco model="{name}">
   <option timestep="{timestep}" integrator="Euler" cone="elliptic" gravity="0 0 -{gravity}">
     <flag eulerdamp="disable" autoreset="disable"/>
   </option>
-  <visual><global offwidth="1280" offheight="960"/><headlight ambient="0.35 0.35 0.35" diffuse="0.5 0.5 0.5"/></visual>
+"""
+_LOOK = """  <visual><global offwidth="1280" offheight="960"/><headlight ambient="0.35 0.35 0.35" diffuse="0.5 0.5 0.5"/></visual>
   <asset>
     <texture name="sky" type="skybox" builtin="gradient" rgb1="0.93 0.95 0.98" rgb2="0.75 0.8 0.88" width="64" height="384"/>
     <texture name="tiles" type="2d" builtin="checker" rgb1="0.86 0.87 0.88" rgb2="0.8 0.81 0.83" width="256" height="256"/>
@@ -210,22 +211,28 @@ _HEAD = """<mujoco model="{name}">
 """  # noqa: E501
 
 
-def mjcf(model: Model) -> str:
-    """Return the model as MuJoCo's XML.
+def mjcf(model: Model, *, visible: bool = True) -> str:
+    """Return the model as MuJoCo's XML, with what only a picture shows if it is to be ``visible``.
 
-    The settings are those under which both engines integrate alike: semi-implicit Euler with explicit damping, and
-    elliptic friction cones. Friction is a property of a pair, so nothing else than what :class:`Contact` says touches.
+    Without that it moves alike, in less time and memory. The settings are those under which both engines integrate
+    alike: semi-implicit Euler with explicit damping, and elliptic friction cones. Friction is a property of a pair, so
+    nothing else than what :class:`Contact` says touches.
     """
     out = [_HEAD.format(name=model.name, timestep=repr(model.timestep_s), gravity=GRAVITY)]
+    if visible:
+        out.append(_LOOK)
     out.append("  <worldbody>\n")
-    out.append('    <light pos="0 0 4" dir="0 0 -1" directional="true" diffuse="0.4 0.4 0.4"/>\n')
-    out.append(f'    <geom name="{FLOOR}" type="plane" size="0 0 1" material="tiles" contype="0" conaffinity="0"/>\n')
-    out += ["    " + _mjcf_geom(geom, "") for geom in model.scenery]
+    if visible:
+        out.append('    <light pos="0 0 4" dir="0 0 -1" directional="true" diffuse="0.4 0.4 0.4"/>\n')
+    if visible or any(FLOOR in contact.bodies for contact in model.contacts):
+        tiles = ' material="tiles"' if visible else ""
+        out.append(f'    <geom name="{FLOOR}" type="plane" size="0 0 1"{tiles} contype="0" conaffinity="0"/>\n')
+    out += ["    " + _mjcf_geom(geom, "") for geom in model.scenery if visible]
     children: dict[str, list[Body]] = {}
     for body in model.bodies:
         children.setdefault(body.parent, []).append(body)
     for root in children.get("", []):
-        out += _mjcf_body(root, children, "    ")
+        out += _mjcf_body(root, children, "    ", visible)
     out.append("  </worldbody>\n")
     if model.contacts:
         out.append("  <contact>\n")
@@ -241,7 +248,7 @@ def mjcf(model: Model) -> str:
     return "".join([*out, "</mujoco>\n"])
 
 
-def _mjcf_body(body: Body, children: dict[str, list[Body]], indent: str) -> list[str]:
+def _mjcf_body(body: Body, children: dict[str, list[Body]], indent: str, visible: bool) -> list[str]:
     out = [f'{indent}<body name="{body.name}" pos="{_words(body.at)}">\n']
     if body.joint == "free":
         out.append(f'{indent}  <freejoint name="{body.name}"/>\n')
@@ -250,9 +257,10 @@ def _mjcf_body(body: Body, children: dict[str, list[Body]], indent: str) -> list
         out.append(f'{indent}  <joint name="{body.name}" type="{body.joint}" axis="{axis}" damping="{damping}"/>\n')
     mass, inertia = repr(float(body.mass)), _words(body.inertia)
     out.append(f'{indent}  <inertial pos="{_words(body.centre)}" mass="{mass}" diaginertia="{inertia}"/>\n')
-    out += [f"{indent}  " + _mjcf_geom(geom, f"{body.name}.touch" if geom.touches else "") for geom in body.geoms]
+    shown = [geom for geom in body.geoms if visible or geom.touches]
+    out += [f"{indent}  " + _mjcf_geom(geom, f"{body.name}.touch" if geom.touches else "") for geom in shown]
     for child in children.get(body.name, []):
-        out += _mjcf_body(child, children, indent + "  ")
+        out += _mjcf_body(child, children, indent + "  ", visible)
     return [*out, f"{indent}</body>\n"]
 
 

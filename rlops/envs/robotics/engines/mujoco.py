@@ -13,16 +13,17 @@ import ctypes
 import os
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlops.envs.compiling import compiled, external
 from rlops.envs.robotics.engines import Engine
-from rlops.envs.robotics.engines.exchange import bound, copy_rows, give, mark_changed, take
+from rlops.envs.robotics.engines.exchange import bound, compare_bytes, copy_bytes, copy_rows, give, mark_changed, take
+from rlops.envs.robotics.formulas import Noted, Notes, evaluate
 from rlops.envs.robotics.model import Build, Model, from_row, mjcf, parameters_of
 from rlops.errors import MissingExtra
 
@@ -41,24 +42,25 @@ MOVED = ("qpos", "qvel", "warmstart")
 _STEPPED_ALONG = 4
 """How many rows that rest are stepped for nothing sooner than MuJoCo has checked which are to move."""
 Field = tuple[str, tuple[int, ...], Any]
-"""Of an ``MjModel``: its name, an index into it, and the value there: a number, or ``(m,)`` of one a row."""
+"""Of an ``MjModel``: its name, an index into it, and the value there: a number, or how it follows from parameters."""
 
 
 def compiled_model(build: Build, params: np.ndarray) -> Any:
     """Return the ``MjModel`` of the first row of ``params``, compiled so that other rows' values may take its place.
 
+    It has nothing that only a picture shows, and moves the same without it, to the last bit.
     The compiler takes shortcuts for a centre of mass at the origin of its body, which a row may have moved elsewhere:
     those that depend on a parameter are compiled away from it, and the values of the row are written afterwards.
     """
     given = from_row(build, params[0])
-    columns = build(SimpleNamespace(**{name: params[name][:1] for name in params.dtype.names or ()}))
     bodies = []
-    for body, varied in zip(given.bodies, columns.bodies, strict=True):
-        x, y, z = (_OFF if np.ndim(many) else one for one, many in zip(body.centre, varied.centre, strict=True))
+    for body, noted in zip(given.bodies, build(Notes(params.dtype)).bodies, strict=True):
+        x, y, z = (_OFF if isinstance(how, Noted) else one for one, how in zip(body.centre, noted.centre, strict=True))
         bodies.append(replace(body, centre=(x, y, z)))
-    compiled = mujoco.MjModel.from_xml_string(mjcf(replace(given, bodies=tuple(bodies))))
-    for name, index, value in _varied(model_fields(places_of(compiled, given), columns)):
-        getattr(compiled, name)[index] = value[0]
+    compiled = mujoco.MjModel.from_xml_string(mjcf(replace(given, bodies=tuple(bodies)), visible=False))
+    fields = OwnFields(compiled, build, params.dtype)
+    for (name, index), value in zip(fields.places, fields.of(params[:1]), strict=True):
+        getattr(compiled, name)[index] = value
     mujoco.mj_setConst(compiled, mujoco.MjData(compiled))
     return compiled
 
@@ -82,8 +84,7 @@ def places_of(compiled: Any, model: Model) -> dict[str, _Place]:
 
 
 def model_fields(places: Mapping[str, _Place], model: Model) -> Iterator[Field]:
-    """Yield what a model says in numbers, as far as motion depends on it: shapes that touch nothing are only seen."""
-    touching = {name for contact in model.contacts for name in contact.bodies}
+    """Yield what a model says in numbers, as far as motion depends on it."""
     for body in model.bodies:
         b, dof, first = places[body.name]
         yield "body_mass", (b,), body.mass
@@ -93,7 +94,7 @@ def model_fields(places: Mapping[str, _Place], model: Model) -> Iterator[Field]:
             yield "body_inertia", (b, k), body.inertia[k]
         if body.joint != "free":
             yield "dof_damping", (dof,), body.damping
-        for g, geom in enumerate(body.geoms if body.name in touching else (), first):
+        for g, geom in enumerate((geom for geom in body.geoms if geom.touches), first):
             for k, size in enumerate(geom.size):
                 yield "geom_size", (g, k), size
             for k in range(3):
@@ -103,9 +104,23 @@ def model_fields(places: Mapping[str, _Place], model: Model) -> Iterator[Field]:
             yield "pair_friction", (c, k), contact.friction
 
 
-def _varied(fields: Iterable[Field]) -> list[Field]:
-    """Return those that depend on a parameter."""
-    return [field for field in fields if np.ndim(field[2])]
+class OwnFields:
+    """The fields of a compiled model that follow from parameters, and how."""
+
+    def __init__(self, compiled: Any, build: Build, dtype: np.dtype):
+        """Find those of a model by ``build``, ``compiled``, for records of parameters of this ``dtype``."""
+        notes = Notes(dtype)
+        model = build(notes)
+        fields = [field for field in model_fields(places_of(compiled, model), model) if isinstance(field[2], Noted)]
+        self.places = [(name, index) for name, index, _ in fields]
+        """Names and indices."""
+        self.formulas = notes.formulas([value for *_, value in fields])
+
+    def of(self, record: np.ndarray) -> np.ndarray:
+        """Return the fields' values by one ``record`` (1,) of parameters."""
+        values = np.empty(len(self.places))
+        evaluate(record.view(np.int64), record.view(np.float64), *self.formulas, values)
+        return values
 
 
 class _Worlds(ABC):
@@ -129,29 +144,26 @@ class _Worlds(ABC):
         else:
             read = parameters_of(self.kernel.build, self._params[0])
             self._model = compiled_model(self.kernel.build, self._params)
-            self._places = places_of(self._model, from_row(self.kernel.build, self._params[0]))
-        self._read = {name: self._params[name] for name in read}
+            self._fields = OwnFields(self._model, self.kernel.build, self._params.dtype)
         names = [parameter.name for parameter in self.kernel.PARAMETERS]
-        self._columns = np.array([names.index(name) for name in read], np.int64)
-        known = np.tile(self._bits[0, self._columns], (self.rows, 1))
+        columns = np.array([names.index(name) for name in read], np.int64)
+        known = np.tile(self._bits[0, columns], (self.rows, 1))
         self._changed = np.zeros(self.rows, np.bool_)
-        self._mark = bound(mark_changed, self._state["moving"], self._bits, self._columns, known, self._changed)
+        self._mark = bound(mark_changed, self._state["moving"], self._bits, columns, known, self._changed)
         self._open()
 
     def _configure(self) -> None:
         """Give the rows whose parameters have changed the model that follows from them."""
         if self._mark():
-            rows = np.flatnonzero(self._changed)
-            model = self.kernel.build(SimpleNamespace(**{name: column[rows] for name, column in self._read.items()}))
-            self._write(rows, _varied(model_fields(self._places, model)))
+            self._write()
 
     @abstractmethod
     def _open(self) -> None:
         """Make the simulations, of the model."""
 
     @abstractmethod
-    def _write(self, rows: np.ndarray, fields: list[Field]) -> None:
-        """Give ``rows`` their values of ``fields``."""
+    def _write(self) -> None:
+        """Give the rows that have changed what follows from their parameters."""
 
     def close(self) -> None:
         """Forget the simulations, which would be made anew; the operating system lent nothing."""
@@ -171,13 +183,63 @@ def _keep_for_ever() -> None:
 os.register_at_fork(after_in_child=_keep_for_ever)
 
 
+_library = ctypes.CDLL(mujoco._functions.__file__)
+_library.mj_setConst.restype, _library.mj_setConst.argtypes = None, (ctypes.c_ssize_t, ctypes.c_ssize_t)
+_set_const = external("mj_setConst", _library.mj_setConst)
+
+
+@compiled
+def fill(
+    changed: Any, numbers: Any, reals: Any, notes: Any, constants: Any, wanted: Any, places: Any, model: Any, data: Any,
+    own: Any, shared: Any,
+) -> int:  # fmt: skip
+    """Give the ``changed`` rows (n,) the fields that follow from their parameters, and what MuJoCo derives from those.
+
+    ``Batch.set_const`` does so, too, but for a few rows it takes several times as long. Fields are named by addresses,
+    so that this is compiled once for all models.
+
+    Args:
+        changed: Which rows.
+        numbers: Records of parameters as int64 ``(n, parameters)``.
+        reals: The same as float64.
+        notes: See :func:`~rlops.envs.robotics.formulas.evaluate`, as ``constants`` and ``wanted`` (k,).
+        constants: See there.
+        wanted: See there.
+        places: Where in the model every number wanted belongs ``(k,)``.
+        model: An ``MjModel`` to work on.
+        data: An ``MjData`` for it.
+        own: Of every field that rows have of their own, where it is in the model, where the first row has it, and its
+            bytes ``(f, 3)``.
+        shared: Of every other field that MuJoCo derives, where it is in the model, where all rows have it, and its
+            bytes ``(g, 3)``.
+
+    Returns:
+        How many fields that are shared ought to be rows' own.
+    """
+    values = np.empty(len(wanted))
+    differing = 0
+    for i in range(len(changed)):
+        if not changed[i]:
+            continue
+        evaluate(numbers[i], reals[i], notes, constants, wanted, values)
+        for k in range(len(wanted)):
+            copy_bytes(places[k], values.ctypes.data + values.itemsize * k, values.itemsize)
+        _set_const(model, data)
+        for f in range(len(own)):
+            source, target, size = own[f]
+            copy_bytes(target + size * i, source, size)
+        for g in range(len(shared)):
+            differing += compare_bytes(shared[g, 0], shared[g, 1], shared[g, 2]) != 0
+    return differing
+
+
 class NativeEngine(_Worlds):
     """The rows in a :class:`mujoco.batch.Batch`, stepped by its threads."""
 
     def _open(self) -> None:
         self._batch = Batch(self._model, self.rows, self.threads)
         _natives.add(self._batch)
-        self._targets: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
+        self._fill: Callable[[], int] | None = None
         moving, failed = self._state["moving"], self._state["failed"]
         own = [self._state[name] for name in STATE_FIELDS]
         theirs = [self._batch.bind(field) for field in STATE_FIELDS.values()]
@@ -188,13 +250,33 @@ class NativeEngine(_Worlds):
             for name in self._asked
         ]
 
-    def _write(self, rows: np.ndarray, fields: list[Field]) -> None:
-        for name, index, value in fields:
-            target = self._targets.get((name, index))
-            if target is None:
-                target = self._targets[name, index] = self._batch.expand(name)[(slice(None), *index)]
-            target[rows] = value
-        self._batch.set_const(rows)
+    def _write(self) -> None:
+        if self._fill is None:
+            self._fill = self._filling()
+        if self._fill():
+            self._batch.set_const(np.flatnonzero(self._changed))
+            self._fill = self._filling()
+
+    def _filling(self) -> Callable[[], int]:
+        """Return :func:`fill` for the rows that have changed, of which every row gets its own fields now."""
+        model = copy(self._model)
+        self._scratch = model, mujoco.MjData(model)
+        places, own, shared = [], [], []
+        for name, index in self._fields.places:
+            self._batch.expand(name)
+            field = getattr(model, name)
+            places.append(field.ctypes.data + field.itemsize * np.ravel_multi_index(index, field.shape))
+        for name in {name for name, _ in self._fields.places} | set(mujoco.MjModel._setconst_outputs):
+            field, of_rows = getattr(model, name), self._batch.expanded(name)
+            if of_rows is not None:
+                own.append((field.ctypes.data, of_rows.ctypes.data, field.nbytes))
+            elif field.size:
+                shared.append((field.ctypes.data, getattr(self._model, name).ctypes.data, field.nbytes))
+        return bound(
+            fill, self._changed, self._bits, self._bits.view(np.float64), *self._fields.formulas,
+            np.array(places, np.int64), *(one._address for one in self._scratch),
+            *(np.array(table, np.int64).reshape(-1, 3) for table in (own, shared)),
+        )  # fmt: skip
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
@@ -221,11 +303,12 @@ class SerialEngine(_Worlds):
         self._models = [copy(self._model) for _ in range(self.rows)]
         self._data = mujoco.MjData(self._model)
 
-    def _write(self, rows: np.ndarray, fields: list[Field]) -> None:
-        for name, index, value in fields:
-            for row, one in zip(rows, value, strict=True):
-                getattr(self._models[row], name)[index] = one
-        for row in rows:
+    def _write(self) -> None:
+        for row in np.flatnonzero(self._changed):
+            for (name, index), value in zip(
+                self._fields.places, self._fields.of(self._params[row : row + 1]), strict=True
+            ):
+                getattr(self._models[row], name)[index] = value
             mujoco.mj_setConst(self._models[row], self._data)
 
     def advance(self) -> None:
