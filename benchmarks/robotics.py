@@ -1,11 +1,11 @@
 """What the vector face of the robots costs over bare engines, against EnvPool, and what randomization costs.
 
-After every step of the face, a bare ``mujoco.batch.Batch`` takes the same step from the same states with the same
-forces on the same model, so both do the same physics: contacts, iterations of the solver and all. What differs is what
-the face adds: actions, motors, sensors, rewards, autoreset, infos. PyBullet is stepped in one process and in two, by
-the face, bare by its own functions (``bullet.py``) and bare by the commands below these. EnvPool steps Gymnasium's
-``Pusher-v5`` with as many threads as our face, which runs the same model (``pusher.py``; a test holds it to
-Gymnasium's, bit for bit).
+Two bare ``mujoco.batch.Batch`` take every step of the face from the same states with the same forces, so all do the
+same physics: contacts, iterations of the solver and all. One has the robot's model as its file says it, the other, as
+the face has it, without the shapes that are only seen. What differs then is what the face adds: actions, motors,
+sensors, rewards, autoreset, infos. PyBullet is stepped in one process and in two, by the face, bare by its own
+functions (``bullet.py``) and bare by the commands below these. EnvPool steps Gymnasium's ``Pusher-v5`` with as many
+threads as our face, which runs the same model (``pusher.py``; a test holds it to Gymnasium's, bit for bit).
 
 Run ``make bench``, or ``python -m benchmarks.robotics`` from the root of the repository in an environment that has
 ``benchmarks/requirements.txt``. Without EnvPool or PyBullet, their part is left out.
@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+import mujoco
 import numpy as np
 from mujoco.batch import Batch as NativeBatch
 
@@ -32,6 +33,7 @@ from rlops.envs.contract import family
 from rlops.envs.faces import VectorEnv
 from rlops.envs.robotics.engines import nominal_model
 from rlops.envs.robotics.engines.mujoco import STATE_FIELDS, compiled_model
+from rlops.envs.robotics.model import mjcf
 from rlops.randomization import randomize
 
 FAMILIES = {"CartBalance": "lqr", "ArmReach": "inverse_kinematics", "ArmPush": "scripted_push"}
@@ -59,26 +61,44 @@ def drawn(env: VectorEnv, count: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (count, *env.action_space.shape))
 
 
-def bare(env: VectorEnv) -> tuple[NativeBatch, dict[str, np.ndarray]]:
-    """Return MuJoCo's batch of the very model that the face steps, and its state by our names."""
-    batch = NativeBatch(compiled_model(env.kernel.build, env.params), env.num_envs, THREADS)
-    return batch, {name: batch.bind(field) for name, field in STATE_FIELDS.items()}
+def bare(env: VectorEnv) -> list[tuple[NativeBatch, dict[str, np.ndarray]]]:
+    """Return MuJoCo's batches of the model as its file says it and as the face has it, and their state."""
+    written = mujoco.MjModel.from_xml_string(mjcf(nominal_model(env.kernel)))
+    batches = [
+        NativeBatch(model, env.num_envs, THREADS) for model in (written, compiled_model(env.kernel.build, env.params))
+    ]
+    return [(batch, {name: batch.bind(field) for name, field in STATE_FIELDS.items()}) for batch in batches]
 
 
-def round_of(env: VectorEnv, batch: NativeBatch, bound: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Return the seconds that the face and the batch take for :data:`STEPS` steps, turn by turn."""
-    taken = [0.0, 0.0]
-    for actions in drawn(env, STEPS):
-        for name in ("qpos", "qvel", "warmstart"):
-            bound[name][:] = env.state[name]
-        start = time.perf_counter()
-        env.step(actions)
-        taken[0] += time.perf_counter() - start
-        bound["force"][:] = env.state["force"]
-        start = time.perf_counter()
-        batch.step(nstep=env.kernel.SUBSTEPS)
-        taken[1] += time.perf_counter() - start
-    return taken[0], taken[1]
+def rounds_of(env: VectorEnv, count: int) -> np.ndarray:
+    """Return the seconds that the face and the bare batches take for :data:`STEPS` steps, ``(count, 3)``.
+
+    The face plays the same course in every round, and the batches take each of its steps from the same states with the
+    same forces. Whose turn comes after whose changes: each finds the caches as the last one has left them.
+    """
+    batches = bare(env)
+    saved, actions = env.save_state(), drawn(env, STEPS)
+    course = []
+    for one in actions:
+        before = {name: env.state[name].copy() for name in ("qpos", "qvel", "warmstart")}
+        env.step(one)
+        course.append(before | {"force": env.state["force"].copy()})
+    taken = np.zeros((count, 1 + len(batches)))
+    for turn in range(count):
+        env.load_state(saved)
+        for step, (one, given) in enumerate(zip(actions, course, strict=True)):
+            for side in np.roll(range(1 + len(batches)), step)[:: 1 if turn % 2 else -1]:
+                if side:
+                    batch, bound = batches[side - 1]
+                    for name, values in given.items():
+                        bound[name][:] = values
+                start = time.perf_counter()
+                if side:
+                    batch.step(nstep=env.kernel.SUBSTEPS)
+                else:
+                    env.step(one)
+                taken[turn, side] += time.perf_counter() - start
+    return taken
 
 
 def cost_of_randomization(name: str, rows: int, rounds: int, controller: str) -> list[float]:
@@ -230,16 +250,15 @@ def main() -> None:
     lines = []
     for name in FAMILIES:
         for rows in ROWS:
-            env = face(name, rows)
-            batch, bound = bare(env)
-            rounds = np.array([round_of(env, batch, bound) for _ in range(given.rounds)])
+            rounds = rounds_of(face(name, rows), given.rounds)
             rate = rows * STEPS / np.median(rounds[:, 0])
-            share = float(np.median(rounds[:, 1] / rounds[:, 0]))
-            results["face over batch"][f"{name} {rows}"] = share
-            lines.append((name, str(rows), f"{rate:,.0f}", f"{share:.3f}", f"{TARGET}"))
+            shares = np.median(rounds[:, 1:] / rounds[:, :1], axis=0)
+            for side, share in zip(("written", "moving"), shares, strict=True):
+                results["face over batch"][f"{name} {rows}, {side}"] = float(share)
+            lines.append((name, str(rows), f"{rate:,.0f}", *(f"{share:.3f}" for share in shares), f"{TARGET}"))
     show(
         "vector face over mujoco.batch, two threads",
-        ("robot", "rows", "steps/s", "share of the bare rate", "target"),
+        ("robot", "rows", "steps/s", "share of the bare rate", "without what is only seen", "target"),
         lines,
     )
     lines = []
