@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import gymnasium as gym
 import mujoco
@@ -32,6 +33,7 @@ from rlops.envs.robotics.engines import nominal_model, shards
 from rlops.envs.robotics.engines import pybullet as pybullet_engine
 from rlops.envs.robotics.engines.bullet import b3, submit
 from rlops.envs.robotics.engines.shards import Shards
+from rlops.envs.robotics.formulas import Notes, evaluate
 from rlops.envs.robotics.model import (
     FLOOR,
     GRAVITY,
@@ -343,6 +345,27 @@ def test_a_row_with_parameters_of_its_own_moves_as_a_model_compiled_from_them(na
         data.ctrl[:] = batch.state["force"][1]
         mujoco.mj_step(world, data, kernel.SUBSTEPS)
         np.testing.assert_allclose(batch.state["qpos"][1], data.qpos, rtol=0, atol=1e-12)
+
+
+@given(a=st.floats(0.1, 10), b=st.floats(-10, 10), whole=st.integers(1, 9))
+def test_what_is_noted_of_parameters_is_what_python_makes_of_numbers_to_the_last_bit(a, b, whole):
+    def formulas(p):
+        return (
+            p.a + 0.3, 0.3 + p.b, p.a + p.b, p.a - 0.3, 0.3 - p.b, p.a - p.b, p.b * 0.3, 0.3 * p.b, p.a * p.b,
+            p.b / 0.3, 0.3 / p.a, p.b / p.a, -p.b, p.b**2, p.b / p.whole, (0.3 - p.a * p.b) / (p.a + p.whole) - p.b**2,
+        )  # fmt: skip
+
+    record = np.array([(a, b, whole)], [("a", "f8"), ("b", "f8"), ("whole", "i8")])
+    notes = Notes(record.dtype)
+    noted = notes.formulas(formulas(notes))
+    values = np.empty(len(noted[2]))
+    evaluate(record[0:1].view(np.int64), record[0:1].view(np.float64), *noted, values)
+    assert values.tolist() == list(formulas(SimpleNamespace(a=a, b=b, whole=whole)))
+
+
+def test_a_power_that_formulas_do_not_know_is_refused():
+    with pytest.raises(NotImplementedError, match="must be its square, got 3"):
+        Notes(np.dtype([("a", "f8")])).a ** 3
 
 
 @settings(max_examples=10, deadline=None)
