@@ -80,8 +80,8 @@ class Outputs:
 
     __slots__ = (
         "_free", "_lendable", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays",
-        "drawn", "ended", "info", "info_bytes", "kpis", "mask", "named_drawn", "named_info", "named_kpis",
-        "named_terms", "obs", "reward", "terminated", "terms", "told", "truncated",
+        "drawn", "ended", "info", "info_bytes", "kpis", "mask", "named_info", "named_kpis", "named_terms", "obs",
+        "reward", "terminated", "terms", "told", "truncated",
     )  # fmt: skip
     NAMES = (
         "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
@@ -111,8 +111,6 @@ class Outputs:
         self.named_info = masked({name: self.info[name] for name in shown.names or ()}, everyone)
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
-        names = (parameter.name for parameter in kernel.PARAMETERS)
-        self.named_drawn = dict(zip(names, self.drawn.T, strict=True))
         self.agent_obs = np.zeros((n, agents, widest(agent_observations(kernel))), np.float32)
         numbered = getattr(kernel, "AGENT_ACTION", 0) if hasattr(kernel, "mask_agent") else 0
         self.agent_mask = np.zeros((n, agents, numbered), np.int8)
@@ -121,7 +119,7 @@ class Outputs:
             self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.ended,
             self.info_bytes,
         )  # fmt: skip
-        named = (self.named_terms, self.named_kpis, self.named_info, self.named_drawn)
+        named = (self.named_terms, self.named_kpis, self.named_info)
         views = (some[name] for some in named for name in some if name[0] != "_")
         self._lendable = (*self._shown, self.drawn, self.told, *views)
         self._free: list[int] | None = None

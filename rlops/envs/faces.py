@@ -662,15 +662,15 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
     def _tell_params(self, infos: dict[str, Any]) -> None:
         """Write the drawn parameters of the rows that begin or end an episode into ``infos``; 0 elsewhere."""
         out, copied = self._batch.out, self.copy and not self._batch.lent
-        columns, rows = {name: out.named_drawn[name] for name in self._drawn}, out.told
-        if copied:
-            columns, rows = {name: column.copy() for name, column in columns.items()}, rows.copy()
-        infos["params"] = masked(columns, rows)
+        drawn, rows = (out.drawn.copy(), out.told.copy()) if copied else (out.drawn, out.told)
+        infos["params"] = masked({name: drawn[:, k] for name, k in self._drawn_columns.items()}, rows)
         infos["_params"] = rows
 
     def draw_parameters(self, plan: Plan, shown: bool = True, privileged: tuple[str, ...] = ()) -> None:
         """See :meth:`Env.draw_parameters`."""
         super().draw_parameters(plan, shown, privileged)
+        places = {parameter.name: k for k, parameter in enumerate(self.kernel.PARAMETERS)}
+        self._drawn_columns = {name: places[name] for name in self._drawn}
         self._bare = self._bare and not self._drawn and self._schedule is None
         self._begin()  # steps that tell nothing take no notice of rows that end
 
