@@ -33,7 +33,7 @@ def warm(id: str) -> None:
             batch.step(batch.actions, True)
             batch.context()
         batch.reset(override={})
-        numbers = [k for k, parameter in enumerate(kernel.PARAMETERS) if not parameter.integer]
+        numbers = [k for k, parameter in enumerate(kernel.PARAMETERS) if parameter.dtype == "f8"]
         batch.numbers[:, numbers] = np.nextafter(batch.numbers[:, numbers], np.inf)  # for an engine, other models
         batch.step(batch.actions, True)
     for engine in getattr(kernel, "ENGINES", ())[1:]:
