@@ -16,43 +16,30 @@ from rlops.envs.compiling import compiled
 _PARAMETER, _CONSTANT, _ADD, _SUBTRACT, _MULTIPLY, _DIVIDE = range(6)
 
 
+def _both(operation: int) -> tuple[Any, Any]:
+    """Return the methods for an ``operation`` with the number before it and after it."""
+    return (
+        lambda self, other: self.notes.note(operation, self, other),
+        lambda self, other: self.notes.note(operation, other, self),
+    )
+
+
 class Noted:
-    """A number that depends on parameters: the line of the notes that says how."""
+    """A number that depends on parameters: the line of the notes that says how.
+
+    It knows the four operations, whose results are the same everywhere; a power's last bit depends on who computes it.
+    """
 
     def __init__(self, notes: Notes, line: int):
-        self._notes, self.line = notes, line
+        self.notes, self.line = notes, line
 
-    def __add__(self, other: Any) -> Noted:
-        return self._notes.note(_ADD, self, other)
-
-    def __radd__(self, other: Any) -> Noted:
-        return self._notes.note(_ADD, other, self)
-
-    def __sub__(self, other: Any) -> Noted:
-        return self._notes.note(_SUBTRACT, self, other)
-
-    def __rsub__(self, other: Any) -> Noted:
-        return self._notes.note(_SUBTRACT, other, self)
-
-    def __mul__(self, other: Any) -> Noted:
-        return self._notes.note(_MULTIPLY, self, other)
-
-    def __rmul__(self, other: Any) -> Noted:
-        return self._notes.note(_MULTIPLY, other, self)
-
-    def __truediv__(self, other: Any) -> Noted:
-        return self._notes.note(_DIVIDE, self, other)
-
-    def __rtruediv__(self, other: Any) -> Noted:
-        return self._notes.note(_DIVIDE, other, self)
+    __add__, __radd__ = _both(_ADD)
+    __sub__, __rsub__ = _both(_SUBTRACT)
+    __mul__, __rmul__ = _both(_MULTIPLY)
+    __truediv__, __rtruediv__ = _both(_DIVIDE)
 
     def __neg__(self) -> Noted:
-        return self._notes.note(_MULTIPLY, -1.0, self)
-
-    def __pow__(self, exponent: int) -> Noted:
-        if exponent != 2:
-            raise NotImplementedError(f"a power of a parameter must be its square, got {exponent}")
-        return self._notes.note(_MULTIPLY, self, self)
+        return self.notes.note(_MULTIPLY, -1.0, self)
 
 
 class Notes:

@@ -154,8 +154,8 @@ def joined(*parts: tuple[Number, Triple, Triple]) -> tuple[Number, Triple, Tripl
     centre = [sum(m * c[k] for m, c, _ in parts) / mass for k in range(3)]
     inertia = []
     for k in range(3):
-        others = [j for j in range(3) if j != k]
-        inertia.append(sum(i[k] + m * sum((c[j] - centre[j]) ** 2 for j in others) for m, c, i in parts))
+        away = [(m, [c[j] - centre[j] for j in range(3) if j != k], i[k]) for m, c, i in parts]
+        inertia.append(sum(own + m * sum(d * d for d in distances) for m, distances, own in away))
     return mass, (centre[0], centre[1], centre[2]), (inertia[0], inertia[1], inertia[2])
 
 
