@@ -79,9 +79,9 @@ class Outputs:
     """One set of output buffers: what ``n`` rows and their ``a`` agents observe, may do and get."""
 
     __slots__ = (
-        "_free", "_lendable", "_shown", "_table", "address", "agent_mask", "agent_obs", "agent_reward", "arrays",
-        "drawn", "ended", "info", "info_bytes", "kpis", "mask", "named_info", "named_kpis", "named_terms", "obs",
-        "reward", "terminated", "terms", "told", "truncated",
+        "_free", "_lendable", "_named", "_shown", "_table", "_terms", "address", "agent_mask", "agent_obs",
+        "agent_reward", "arrays", "drawn", "ended", "info", "info_bytes", "kpis", "mask", "named_kpis", "obs", "reward",
+        "terminated", "terms", "told", "truncated",
     )  # fmt: skip
     NAMES = (
         "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
@@ -106,9 +106,12 @@ class Outputs:
         # What infos name, with Gymnasium's masks. Always the same views: to make them anew in every step costs more
         # than to look whether they are held.
         terms = kernel.REWARD_TERMS[: shown_terms(kernel)]
-        self.named_terms = masked(dict(zip(terms, self.terms.T, strict=True)), everyone)
+        self._terms = masked(dict(zip(terms, self.terms.T, strict=True)), everyone)
         self.named_kpis = masked(dict(zip(figure_names(kernel), self.kpis.T, strict=True)), self.ended)
-        self.named_info = masked({name: self.info[name] for name in shown.names or ()}, everyone)
+        fields = {name: self.info[name] for name in shown.names or ()}
+        whole: dict[str, Any] = {"action_mask": self.mask} if hasattr(kernel, "mask") else {}
+        whole |= {"reward_terms": self._terms} if terms else {}
+        self._named: dict[str, Any] = masked(whole | fields, everyone)
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
         self.agent_obs = np.zeros((n, agents, widest(agent_observations(kernel))), np.float32)
@@ -119,7 +122,7 @@ class Outputs:
             self.obs, self.mask, self.reward, self.terminated, self.truncated, self.terms, self.kpis, self.ended,
             self.info_bytes,
         )  # fmt: skip
-        named = (self.named_terms, self.named_kpis, self.named_info)
+        named = (self._terms, self.named_kpis, fields)
         views = (some[name] for some in named for name in some if name[0] != "_")
         self._lendable = (*self._shown, self.drawn, self.told, *views)
         self._free: list[int] | None = None
@@ -133,6 +136,13 @@ class Outputs:
         self.address = int(self._table.ctypes.data)
         if self._free is None:  # later somebody may hold them
             self._free = list(map(sys.getrefcount, self._lendable))
+
+    def infos(self) -> dict[str, Any]:
+        """Return what infos name of a step, by views."""
+        infos = self._named.copy()
+        if self._terms:
+            infos["reward_terms"] = self._terms.copy()
+        return infos
 
     @property
     def held(self) -> bool:
@@ -352,12 +362,6 @@ class Batch:
 
         return open_engine(self.engine, self.kernel, self.params, self.state, self.threads)
 
-    def _moved(self, code: int) -> int:
-        """Let the engine, if there is one, move the rows that have acted; return ``code``."""
-        if code >= 0:
-            self._engine.advance()
-        return code
-
     def _for_rows(self, verb: int, rows: np.ndarray) -> None:
         self._shared["chosen"][:] = rows
         self._do(self.out.address, 0, verb)
@@ -445,8 +449,9 @@ class Batch:
         if self._engine is None:
             code = self._step(self.out.address, id(actions), STEP_OR_RESET if next_step else STEP)
         else:
-            code = self._moved(self._step(self.out.address, id(actions), ACT_OR_RESET if next_step else ACT))
+            code = self._step(self.out.address, id(actions), ACT_OR_RESET if next_step else ACT)
             if code >= 0:
+                self._engine.advance()
                 code = self._step(self.out.address, id(actions), STEP_OR_RESET)
         if code < 0:
             self.out, self._other = before, self.out
@@ -470,7 +475,8 @@ class Batch:
         self._go_on()
         self.bids[:] = actions
         if self._engine is not None:
-            self._moved(self._do(self.out.address, 0, ACT_AGENTS))
+            self._do(self.out.address, 0, ACT_AGENTS)
+            self._engine.advance()
         self._do(self.out.address, 0, STEP_AGENTS)
 
     def _refuse(self, code: int, actions: np.ndarray) -> None:

@@ -480,8 +480,8 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
         self._action_shape = (self.num_envs, *(self.single_action_space.shape or ()))
         self._next_step = mode is AutoresetMode.NEXT_STEP
         self._same_step = mode is AutoresetMode.SAME_STEP
-        self._informed = bool(self._masked or self._terms or self._info_fields or self._context_columns)
-        self._bare = not (self._informed or self._same_step or self._kpi_names)
+        informed = self._masked or self._terms or self._info_fields or self._kpi_names or self._context_columns
+        self._bare = not (informed or self._same_step)
         self._beginning = False
         self._all = np.ones(self.num_envs, np.bool_)
         self._all.setflags(write=False)
@@ -680,24 +680,22 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
 
     def _infos(self, rows: np.ndarray, stepped: bool, began: np.ndarray | None = None) -> dict[str, Any]:
         """Return infos for ``rows``; rows that ``began`` an episode in this step have no reward terms."""
-        if not self._informed:
-            return {}
-        out = self._batch.out
-        infos: dict[str, Any] = {}
-        copied = self.copy and not self._batch.lent
-        if self._masked:
-            infos["action_mask"] = out.mask.copy() if copied else out.mask
-            infos["_action_mask"] = rows
-        if stepped and self._terms:
-            moved = rows if began is None else rows & ~began
-            own = not copied and moved is self._all
-            infos["reward_terms"] = out.named_terms.copy() if own else _columns(self._terms, out.terms, moved)
-            infos["_reward_terms"] = moved
-        if self._info_fields and not copied and rows is self._all:
-            infos.update(out.named_info)
-        elif self._info_fields:
-            fields = out.info.copy()
-            infos.update(masked({name: fields[name] for name in self._info_fields}, rows))
+        batch = self._batch
+        out = batch.out
+        if stepped and began is None and (batch.lent or not self.copy):
+            infos = out.infos()
+        else:
+            infos = {}
+            if self._masked:
+                infos["action_mask"] = out.mask.copy()
+                infos["_action_mask"] = rows
+            if stepped and self._terms:
+                moved = rows if began is None else rows & ~began
+                infos["reward_terms"] = _columns(self._terms, out.terms, moved)
+                infos["_reward_terms"] = moved
+            if self._info_fields:
+                fields = out.info.copy()
+                infos.update(masked({name: fields[name] for name in self._info_fields}, rows))
         if self._context_columns:
             infos["context"] = _vector_named(self._context_columns, self._batch.context(), rows)
             infos["_context"] = rows

@@ -2,11 +2,6 @@
 
 import ctypes
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
-import numba
 
 from rlops.envs.compiling import compiled, external
 
@@ -19,22 +14,32 @@ compare_bytes = external("memcmp", _c.memcmp)
 """Takes two addresses and how many; returns 0 if they are the same."""
 
 
-def bound(function: Any, *arguments: Any) -> Callable[[], Any]:
-    """Return a compiled ``function`` that takes nothing and always works on ``arguments``, whatever they hold then.
+@compiled
+def mark_changed(moving, numbers, columns, known, changed):
+    """Mark the ``moving`` rows whose parameters in ``columns`` (k,) are not those ``known`` (n, k); return how many.
 
-    Numba's dispatcher would look at the types of all arrays in every call: with an engine's memory still in the caches
-    of the core, that takes longer than what the functions here do with few rows.
+    ``numbers`` (n, parameters) and ``known`` are int64: parameters are compared bit by bit, whatever their type.
     """
-    if numba.config.DISABLE_JIT:
-        return partial(function, *arguments)
-    types = tuple(map(numba.typeof, arguments))
-    function.compile(types)
-    return partial(function.overloads[types].entry_point, *arguments)
+    count = 0
+    for i in range(len(moving)):
+        changed[i] = False
+        if moving[i]:
+            for k in range(len(columns)):
+                if numbers[i, columns[k]] != known[i, k]:
+                    changed[i] = True
+                    known[i, k] = numbers[i, columns[k]]
+        count += changed[i]
+    return count
 
 
 @compiled
-def give(moving, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart, new_force):
-    """Hand over where rows are and what their motors give; return how many are ``moving`` (n,)."""
+def give(
+    moving, numbers, columns, known, changed, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart, new_force
+):
+    """Hand over where rows are and what their motors give; mark those that have :func:`changed <mark_changed>`.
+
+    Return how many have changed, and how many are ``moving`` (n,).
+    """
     count = 0
     for i in range(len(moving)):
         count += moving[i]
@@ -46,7 +51,7 @@ def give(moving, qpos, qvel, warmstart, force, new_qpos, new_qvel, new_warmstart
             new_warmstart[i, k] = warmstart[i, k]
         for k in range(force.shape[1]):
             new_force[i, k] = force[i, k]
-    return count
+    return mark_changed(moving, numbers, columns, known, changed), count
 
 
 @compiled
@@ -84,24 +89,6 @@ def copy_rows(moving, source, target):
         if moving[i]:
             for k in range(source.shape[1]):
                 target[i, k] = source[i, k]
-
-
-@compiled
-def mark_changed(moving, numbers, columns, known, changed):
-    """Mark the ``moving`` rows whose parameters in ``columns`` (k,) are not those ``known`` (n, k); return how many.
-
-    ``numbers`` (n, parameters) and ``known`` are int64: parameters are compared bit by bit, whatever their type.
-    """
-    count = 0
-    for i in range(len(moving)):
-        changed[i] = False
-        if moving[i]:
-            for k in range(len(columns)):
-                if numbers[i, columns[k]] != known[i, k]:
-                    changed[i] = True
-                    known[i, k] = numbers[i, columns[k]]
-        count += changed[i]
-    return count
 
 
 @compiled

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlops.envs.compiling import compiled, external
+from rlops.envs.compiling import bound, compiled, external
 from rlops.envs.robotics.engines import Engine
-from rlops.envs.robotics.engines.exchange import bound, compare_bytes, copy_bytes, copy_rows, give, mark_changed, take
+from rlops.envs.robotics.engines.exchange import compare_bytes, copy_bytes, copy_rows, give, mark_changed, take
 from rlops.envs.robotics.formulas import Noted, Notes, evaluate
 from rlops.envs.robotics.model import Build, Model, from_row, mjcf, parameters_of
 from rlops.errors import MissingExtra
@@ -149,21 +149,11 @@ class _Worlds(ABC):
         columns = np.array([names.index(name) for name in read], np.int64)
         known = np.tile(self._bits[0, columns], (self.rows, 1))
         self._changed = np.zeros(self.rows, np.bool_)
-        self._mark = bound(mark_changed, self._state["moving"], self._bits, columns, known, self._changed)
-        self._open()
-
-    def _configure(self) -> None:
-        """Give the rows whose parameters have changed the model that follows from them."""
-        if self._mark():
-            self._write()
+        self._open(self._bits, columns, known, self._changed)
 
     @abstractmethod
-    def _open(self) -> None:
-        """Make the simulations, of the model."""
-
-    @abstractmethod
-    def _write(self) -> None:
-        """Give the rows that have changed what follows from their parameters."""
+    def _open(self, *watched: np.ndarray) -> None:
+        """Make the simulations, of the model; what is ``watched`` marks the rows that have changed."""
 
     def close(self) -> None:
         """Forget the simulations, which would be made anew; the operating system lent nothing."""
@@ -236,14 +226,14 @@ def fill(
 class NativeEngine(_Worlds):
     """The rows in a :class:`mujoco.batch.Batch`, stepped by its threads."""
 
-    def _open(self) -> None:
+    def _open(self, *watched: np.ndarray) -> None:
         self._batch = Batch(self._model, self.rows, self.threads)
         _natives.add(self._batch)
         self._fill: Callable[[], int] | None = None
         moving, failed = self._state["moving"], self._state["failed"]
         own = [self._state[name] for name in STATE_FIELDS]
         theirs = [self._batch.bind(field) for field in STATE_FIELDS.values()]
-        self._give = bound(give, moving, *own, *theirs)
+        self._give = bound(give, moving, *watched, *own, *theirs)
         self._take = bound(take, moving, failed, *own[:3], *theirs[:3])
         self._copies = [
             bound(copy_rows, moving, self._batch.bind(name).reshape(self.rows, -1), self._state[name])
@@ -282,13 +272,14 @@ class NativeEngine(_Worlds):
         """See :class:`rlops.envs.robotics.engines.Engine`."""
         if self._process != os.getpid():
             self._prepare()
-        self._configure()
-        moving = self._state["moving"]
-        resting = self.rows - self._give()
-        if resting == self.rows:
+        changed, count = self._give()
+        if changed:
+            self._write()
+        if not count:
             return
+        moving = self._state["moving"]
         try:
-            self._batch.step(moving if resting > _STEPPED_ALONG else None, self.kernel.SUBSTEPS)
+            self._batch.step(moving if count < self.rows - _STEPPED_ALONG else None, self.kernel.SUBSTEPS)
         except SimulationError as error:
             self._state["failed"][error.ids] |= moving[error.ids]
         self._take()
@@ -299,7 +290,8 @@ class NativeEngine(_Worlds):
 class SerialEngine(_Worlds):
     """The rows in a Python loop, each with a model of its own."""
 
-    def _open(self) -> None:
+    def _open(self, *watched: np.ndarray) -> None:
+        self._mark = bound(mark_changed, self._state["moving"], *watched)
         self._models = [copy(self._model) for _ in range(self.rows)]
         self._data = mujoco.MjData(self._model)
 
@@ -315,7 +307,8 @@ class SerialEngine(_Worlds):
         """See :class:`rlops.envs.robotics.engines.Engine`."""
         if self._process != os.getpid():
             self._prepare()
-        self._configure()
+        if self._mark():
+            self._write()
         state, data = self._state, self._data
         for row in np.flatnonzero(state["moving"]):
             mujoco.mj_resetData(self._models[row], data)

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from rlops.envs.compiling import bound
 from rlops.envs.robotics.engines import Engine, bullet
 from rlops.envs.robotics.engines.bullet import b3, submit
-from rlops.envs.robotics.engines.exchange import bound, mark_changed, mark_elsewhere, read_told, take
+from rlops.envs.robotics.engines.exchange import mark_changed, mark_elsewhere, read_told, take
 from rlops.envs.robotics.engines.shards import Shards
 from rlops.envs.robotics.model import FLOOR, GRAVITY, Body, Contact, Model, from_row, parameters_of, urdf
 from rlops.errors import EngineLost, InvalidValue
