@@ -79,9 +79,9 @@ class Outputs:
     """One set of output buffers: what ``n`` rows and their ``a`` agents observe, may do and get."""
 
     __slots__ = (
-        "_free", "_lendable", "_named", "_shown", "_table", "_terms", "address", "agent_mask", "agent_obs",
-        "agent_reward", "arrays", "drawn", "ended", "info", "info_bytes", "kpis", "mask", "named_kpis", "obs", "reward",
-        "terminated", "terms", "told", "truncated",
+        "_free", "_lendable", "_named", "_parameters", "_places", "_shown", "_table", "_tellable", "_telling", "_terms",
+        "_untold", "address", "agent_mask", "agent_obs", "agent_reward", "arrays", "drawn", "ended", "info",
+        "info_bytes", "kpis", "mask", "named_kpis", "obs", "reward", "terminated", "terms", "told", "truncated",
     )  # fmt: skip
     NAMES = (
         "obs", "mask", "reward", "terminated", "truncated", "terms", "info_bytes", "agent_obs", "agent_mask",
@@ -114,6 +114,9 @@ class Outputs:
         self._named: dict[str, Any] = masked(whole | fields, everyone)
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
+        self._tellable = (*(self.drawn[:, k] for k in range(len(kernel.PARAMETERS))), self.told)
+        self._places: Mapping[str, int] | None = None
+        self._telling = False
         self.agent_obs = np.zeros((n, agents, widest(agent_observations(kernel))), np.float32)
         numbered = getattr(kernel, "AGENT_ACTION", 0) if hasattr(kernel, "mask_agent") else 0
         self.agent_mask = np.zeros((n, agents, numbered), np.int8)
@@ -124,7 +127,7 @@ class Outputs:
         )  # fmt: skip
         named = (self._terms, self.named_kpis, fields)
         views = (some[name] for some in named for name in some if name[0] != "_")
-        self._lendable = (*self._shown, self.drawn, self.told, *views)
+        self._lendable = (*self._shown, *views)
         self._free: list[int] | None = None
 
     def locate(self, shared: Mapping[str, np.ndarray], actions: np.dtype, threads: int) -> None:
@@ -144,9 +147,22 @@ class Outputs:
             infos["reward_terms"] = self._terms.copy()
         return infos
 
+    def named_drawn(self, places: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """Return drawn parameters by name, of whose columns ``places`` tells the number, with masks, by views."""
+        if self._places is not places:  # nobody holds a set that has just been written
+            self._places = places
+            self._parameters = masked({name: self._tellable[k] for name, k in places.items()}, self.told)
+            self._untold = list(map(sys.getrefcount, self._tellable))
+        self._telling = True
+        return self._parameters.copy()
+
     @property
     def held(self) -> bool:
         """Whether anybody but this object refers to the arrays of the rows, itself or through a view."""
+        if self._telling:  # else nobody was given parameters since nobody had them
+            self._telling = list(map(sys.getrefcount, self._tellable)) != self._untold
+            if self._telling:
+                return True
         return list(map(sys.getrefcount, self._lendable)) != self._free
 
     @property

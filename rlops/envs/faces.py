@@ -661,9 +661,12 @@ class VectorEnv(_Face, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray])
 
     def _tell_params(self, infos: dict[str, Any]) -> None:
         """Write the drawn parameters of the rows that begin or end an episode into ``infos``; 0 elsewhere."""
-        out, copied = self._batch.out, self.copy and not self._batch.lent
-        drawn, rows = (out.drawn.copy(), out.told.copy()) if copied else (out.drawn, out.told)
-        infos["params"] = masked({name: drawn[:, k] for name, k in self._drawn_columns.items()}, rows)
+        out = self._batch.out
+        if self.copy and not self._batch.lent:
+            drawn, rows = out.drawn.copy(), out.told.copy()
+            infos["params"] = masked({name: drawn[:, k] for name, k in self._drawn_columns.items()}, rows)
+        else:
+            infos["params"], rows = out.named_drawn(self._drawn_columns), out.told
         infos["_params"] = rows
 
     def draw_parameters(self, plan: Plan, shown: bool = True, privileged: tuple[str, ...] = ()) -> None:

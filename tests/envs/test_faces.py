@@ -291,14 +291,43 @@ def test_key_figures_are_those_of_rows_that_end_and_stay_as_long_as_anybody_hold
             np.testing.assert_array_equal(one, before)
 
 
-def test_a_large_batch_is_not_copied_for_a_caller_who_lets_go(make_vec):
+def test_drawn_parameters_stay_as_long_as_anybody_holds_them_though_others_are_drawn_then(make_vec):
     envs = make_vec(V0, 64)
-    _, infos = envs.reset(seed=0)
-    places = set()
-    for _ in range(20):
+    randomize(envs, "mild")
+    infos = envs.reset(seed=0)[1]
+    held, names = [], set()
+    for step in range(330):
+        if step in (30, 100, 160):  # rows end at four times
+            infos = envs.reset(options={"reset_mask": np.arange(64) % 4 == step % 3})[1]
+        if step == 200:
+            near = {"op": "scale", "dist": "uniform", "low": 0.9, "high": 1.1}
+            randomize(envs, {"env": V0, "params": {"near_km": near, "speed_kmh": near}})
+        infos = envs.step(infos["action_mask"].argmax(axis=1))[4]
+        if "params" in infos:
+            names.add(tuple(infos["params"]))
+            one = infos["_params"] if len(held) % 3 == 2 else infos["params"]["speed_kmh"]
+            held.append((one, one.copy()))
+    assert len(held) >= 6
+    assert len(names) == 2
+    for one, before in held:
+        np.testing.assert_array_equal(one, before)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_large_batch_is_not_copied_for_a_caller_who_lets_go(make_vec, drawn):
+    envs = make_vec(V0, 64)
+    if drawn:
+        randomize(envs, "mild")
+    infos = envs.reset(seed=0)[1]
+    places, told = set(), 0
+    for step in range(310):
+        if step == 30:
+            infos = envs.reset(options={"reset_mask": np.arange(64) < 3})[1]
         obs, _, _, _, infos = envs.step(infos["action_mask"].argmax(axis=1))
         places.add(obs.ctypes.data)
+        told += "params" in infos
     assert len(places) <= 3
+    assert told >= 2 * drawn
 
 
 @pytest.mark.parametrize(
