@@ -6,6 +6,7 @@ import ctypes
 import gc
 import subprocess
 import sys
+from copy import copy
 from dataclasses import replace
 from multiprocessing import get_context
 from types import SimpleNamespace
@@ -87,6 +88,21 @@ def _played(name, engine, params, steps=200, rows=1, threads=1, seed=5, serial=F
         batch.step(batch.actions, True)
         found.append(np.concatenate([batch.state["qpos"], batch.state["qvel"]], axis=1))
     return np.array(found)
+
+
+def _course(model):
+    """Return where a ``model`` is after each of some steps in which its motors swing, and what its solver starts from.
+
+    Bytes: they also tell a zero from its negative.
+    """
+    data = mujoco.MjData(model)
+    data.qvel[:] = 0.1
+    course = []
+    for step in range(50):
+        data.ctrl[:] = 0.3 * np.sin(step / 7.0 + np.arange(model.nu))
+        mujoco.mj_step(model, data, 10)
+        course.append(np.concatenate([data.qpos, data.qvel, data.qacc_warmstart]))
+    return np.array(course).tobytes()
 
 
 # -- the twin --------------------------------------------------------------------------------------------------
@@ -387,15 +403,7 @@ def test_formulas_give_the_numbers_of_the_model_itself_to_the_last_bit(name, sha
 def test_a_robot_moves_alike_without_what_only_a_picture_shows(name):
     model = nominal_model(KERNELS[name])
     worlds = [mujoco.MjModel.from_xml_string(mjcf(model, visible=visible)) for visible in (True, False)]
-    courses = [[], []]
-    for world, course in zip(worlds, courses, strict=True):
-        data = mujoco.MjData(world)
-        data.qvel[:] = 0.1
-        for step in range(50):
-            data.ctrl[:] = 0.3 * np.sin(step / 7.0 + np.arange(world.nu))
-            mujoco.mj_step(world, data, 10)
-            course.append(np.concatenate([data.qpos, data.qvel, data.qacc_warmstart]))
-    assert np.array(courses[0]).tobytes() == np.array(courses[1]).tobytes()
+    assert _course(worlds[0]) == _course(worlds[1])
     assert worlds[1].ngeom < worlds[0].ngeom
     assert worlds[1].ngeom == sum(geom.touches for body in model.bodies for geom in body.geoms) + bool(model.contacts)
     assert worlds[1].nbuffer < worlds[0].nbuffer / 10
@@ -420,7 +428,7 @@ def test_rows_share_the_fields_of_their_model_until_one_has_parameters_of_its_ow
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_have_all_that_mujoco_derives_from_their_parameters_whatever_they_had_before(name, monkeypatch):
+def test_rows_have_all_that_mujoco_derives_from_their_parameters_and_reads_whatever_they_had_before(name):
     batch = Batch(family(name), 0, 4, threads=1)
     batch.seed(np.arange(4), [0, 1, 2, 3])
     batch.reset()
@@ -433,13 +441,28 @@ def test_rows_have_all_that_mujoco_derives_from_their_parameters_whatever_they_h
         serial = mujoco_engine.SerialEngine(batch.kernel, batch.params, batch.state.copy(), 1)
         serial.advance()
         batch._engine.advance()
+        derived = mujoco_engine.derived_fields(batch._engine._model)
         for row, model in enumerate(serial._models):
             own = batch._engine._batch.get_model(row)
-            for field in {field for field, _ in batch._engine._fields.places} | set(mujoco.MjModel._setconst_outputs):
+            for field in {field for field, _ in batch._engine._fields.places} | derived | {"body_sameframe"}:
                 np.testing.assert_array_equal(getattr(own, field), getattr(model, field), err_msg=field)
-        # Once rows have fields of their own, all is derived without the batch, which takes longer.
-        monkeypatch.setattr(batch._engine._batch, "set_const", None)
-    assert batch._engine._batch.expanded("body_invweight0") is not None
+    assert batch._engine._batch.expanded("body_subtreemass") is not None
+    unread = set(mujoco.MjModel._setconst_outputs) - derived
+    assert all(batch._engine._batch.expanded(field) is None for field in unread)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_motion_depends_on_what_is_not_read_of_a_model(name):
+    kernel = KERNELS[name]
+    params = np.zeros(1, parameter_dtype(kernel.PARAMETERS))
+    for parameter, value in (_nominal(kernel) | _physical(kernel, 0.7)).items():
+        params[parameter] = value
+    model = mujoco_engine.compiled_model(kernel.build, params)
+    unknown = copy(model)
+    unread = set(mujoco.MjModel._setconst_outputs) - mujoco_engine.derived_fields(model) - {"body_sameframe"}
+    for field in unread:
+        getattr(unknown, field)[:] = np.nan
+    assert _course(model) == _course(unknown)
 
 
 @pytest.mark.parametrize(("name", "has_sizes"), [("CartBalance", False), ("ArmReach", False), ("ArmPush", True)])

@@ -61,8 +61,18 @@ def compiled_model(build: Build, params: np.ndarray) -> Any:
     fields = OwnFields(compiled, build, params.dtype)
     for (name, index), value in zip(fields.places, fields.of(params[:1]), strict=True):
         getattr(compiled, name)[index] = value
-    mujoco.mj_setConst(compiled, mujoco.MjData(compiled))
+    derive(compiled, mujoco.MjData(compiled))
     return compiled
+
+
+def derive(compiled: Any, data: Any) -> None:
+    """Let MuJoCo derive what follows from the fields of a ``compiled`` model, except which shortcuts bodies take.
+
+    Those are of the compiled model, whatever the fields: one model serves rows that could take them and others.
+    """
+    shortcuts = compiled.body_sameframe.copy()
+    mujoco.mj_setConst(compiled, data)
+    compiled.body_sameframe[:] = shortcuts
 
 
 _OFF = 0.0123
@@ -181,12 +191,12 @@ _set_const = external("mj_setConst", _library.mj_setConst)
 @compiled
 def fill(
     changed: Any, numbers: Any, reals: Any, notes: Any, constants: Any, wanted: Any, places: Any, model: Any, data: Any,
-    own: Any, shared: Any,
+    masses: Any, subtrees: Any, parents: Any, own: Any, shared: Any,
 ) -> int:  # fmt: skip
     """Give the ``changed`` rows (n,) the fields that follow from their parameters, and what MuJoCo derives from those.
 
-    ``Batch.set_const`` does so, too, but for a few rows it takes several times as long. Fields are named by addresses,
-    so that this is compiled once for all models.
+    ``Batch.set_const`` does so, too, but for a few rows it takes several times as long, and it gives rows all fields of
+    their own that differ, read or not. Fields are named by addresses, so that this is compiled once for all models.
 
     Args:
         changed: Which rows.
@@ -198,29 +208,53 @@ def fill(
         places: Where in the model every number wanted belongs ``(k,)``.
         model: An ``MjModel`` to work on.
         data: An ``MjData`` for it.
+        masses: Those of the model's bodies ``(b,)``.
+        subtrees: Those of bodies with all that hangs on them ``(b,)``.
+        parents: On what a body hangs ``(b,)``; empty if more is read of what MuJoCo derives than sums of masses.
         own: Of every field that rows have of their own, where it is in the model, where the first row has it, and its
             bytes ``(f, 3)``.
         shared: Of every other field that MuJoCo derives, where it is in the model, where all rows have it, and its
             bytes ``(g, 3)``.
 
     Returns:
-        How many fields that are shared ought to be rows' own.
+        Which of the shared fields ought to be rows' own, the first one found, or -1.
     """
     values = np.empty(len(wanted))
-    differing = 0
     for i in range(len(changed)):
         if not changed[i]:
             continue
         evaluate(numbers[i], reals[i], notes, constants, wanted, values)
         for k in range(len(wanted)):
             copy_bytes(places[k], values.ctypes.data + values.itemsize * k, values.itemsize)
-        _set_const(model, data)
+        if len(parents):
+            subtrees[:] = masses
+            for b in range(len(parents) - 1, 0, -1):
+                subtrees[parents[b]] += subtrees[b]
+        else:
+            _set_const(model, data)
         for f in range(len(own)):
             source, target, size = own[f]
             copy_bytes(target + size * i, source, size)
         for g in range(len(shared)):
-            differing += compare_bytes(shared[g, 0], shared[g, 1], shared[g, 2]) != 0
-    return differing
+            if compare_bytes(shared[g, 0], shared[g, 1], shared[g, 2]) != 0:
+                return g
+    return -1
+
+
+def derived_fields(model: Any) -> set[str]:
+    """Return the fields that MuJoCo derives (see :func:`derive`) and reads while it steps ``model``, made by ``mjcf``.
+
+    Of rows' own fields, each costs a miss of the caches in every step of a row. Not read are ``actuator_acc0``, for
+    muscles, ``dof_length``, for what may fall asleep, ``dof_invweight0``, for limits and friction of joints,
+    ``geom_aabb``, for finding what may touch, which ``mjcf`` says; ``dof_M0`` is read for bodies whose inertia their
+    posture does not change, and ``body_invweight0`` for contacts.
+    """
+    unread = {"actuator_acc0", "body_sameframe", "dof_invweight0", "dof_length", "geom_aabb"}
+    if not model.dof_simplenum.any():
+        unread |= {"dof_M0"}
+    if not model.npair:
+        unread |= {"body_invweight0"}
+    return set(mujoco.MjModel._setconst_outputs) - unread
 
 
 class NativeEngine(_Worlds):
@@ -243,8 +277,8 @@ class NativeEngine(_Worlds):
     def _write(self) -> None:
         if self._fill is None:
             self._fill = self._filling()
-        if self._fill():
-            self._batch.set_const(np.flatnonzero(self._changed))
+        while (differing := self._fill()) >= 0:
+            self._batch.expand(self._shared[differing])
             self._fill = self._filling()
 
     def _filling(self) -> Callable[[], int]:
@@ -252,19 +286,25 @@ class NativeEngine(_Worlds):
         model = copy(self._model)
         self._scratch = model, mujoco.MjData(model)
         places, own, shared = [], [], []
+        self._shared: list[str] = []
         for name, index in self._fields.places:
             self._batch.expand(name)
             field = getattr(model, name)
             places.append(field.ctypes.data + field.itemsize * np.ravel_multi_index(index, field.shape))
-        for name in {name for name, _ in self._fields.places} | set(mujoco.MjModel._setconst_outputs):
+        derived = derived_fields(model)
+        only_masses = not {"body_invweight0", "dof_M0"} & derived
+        parents = model.body_parentid if only_masses else model.body_parentid[:0]
+        for name in {name for name, _ in self._fields.places} | derived:
             field, of_rows = getattr(model, name), self._batch.expanded(name)
             if of_rows is not None:
                 own.append((field.ctypes.data, of_rows.ctypes.data, field.nbytes))
             elif field.size:
+                self._shared.append(name)
                 shared.append((field.ctypes.data, getattr(self._model, name).ctypes.data, field.nbytes))
         return bound(
             fill, self._changed, self._bits, self._bits.view(np.float64), *self._fields.formulas,
-            np.array(places, np.int64), *(one._address for one in self._scratch),
+            np.array(places, np.int64), *(one._address for one in self._scratch), model.body_mass,
+            model.body_subtreemass, parents,
             *(np.array(table, np.int64).reshape(-1, 3) for table in (own, shared)),
         )  # fmt: skip
 
@@ -301,7 +341,7 @@ class SerialEngine(_Worlds):
                 self._fields.places, self._fields.of(self._params[row : row + 1]), strict=True
             ):
                 getattr(self._models[row], name)[index] = value
-            mujoco.mj_setConst(self._models[row], self._data)
+            derive(self._models[row], self._data)
 
     def advance(self) -> None:
         """See :class:`rlops.envs.robotics.engines.Engine`."""
