@@ -109,9 +109,12 @@ class Outputs:
         self._terms = masked(dict(zip(terms, self.terms.T, strict=True)), everyone)
         self.named_kpis = masked(dict(zip(figure_names(kernel), self.kpis.T, strict=True)), self.ended)
         fields = {name: self.info[name] for name in shown.names or ()}
-        whole: dict[str, Any] = {"action_mask": self.mask} if hasattr(kernel, "mask") else {}
-        whole |= {"reward_terms": self._terms} if terms else {}
-        self._named: dict[str, Any] = masked(whole | fields, everyone)
+        self._named: dict[str, Any] = {}
+        if hasattr(kernel, "mask"):
+            self._named |= {"action_mask": self.mask, "_action_mask": everyone}
+        if terms:
+            self._named |= {"reward_terms": self._terms, "_reward_terms": everyone}
+        self._named |= masked(fields, everyone)
         self.drawn = np.zeros((n, len(kernel.PARAMETERS)))
         self.told = np.zeros(n, np.bool_)
         self._tellable = (*(self.drawn[:, k] for k in range(len(kernel.PARAMETERS))), self.told)

@@ -387,6 +387,24 @@ def test_what_a_caller_does_to_the_dictionaries_of_infos_is_not_seen_in_later_on
             infos[group].clear()
 
 
+@pytest.mark.parametrize("id", [family.ids[-1] for family in FAMILIES])
+def test_infos_have_one_order_of_names_whether_or_not_they_are_copies(make_vec, id):
+    """So that their order never tells how many rows there are, nor whether rows step here or elsewhere."""
+    several = [
+        randomize(make_vec(id, num_envs=3, copy=copy, autoreset_mode="SameStep"), "full") for copy in (True, False)
+    ]
+    for envs in several:
+        envs.reset(seed=0)
+        envs.action_space.seed(0)
+    kept = []  # what is held is not lent again, so that soon there are copies
+    for _ in range(20):
+        copies, views = (envs.step(envs.action_space.sample())[4] for envs in several)
+        kept.append(copies)
+        assert list(copies) == list(views)
+        for name, held in copies.items():
+            assert not isinstance(held, dict) or list(held) == list(views[name])
+
+
 def test_observations_are_shown_in_the_places_that_a_caller_gives(make_vec):
     envs, usual = (make_vec(V0, num_envs=3, copy=False) for _ in range(2))
     places = [np.zeros(usual.observation_space.shape, np.float32) for _ in range(2)]
